@@ -1,0 +1,37 @@
+# Shared by run and matrix, which source it from the repository's root.
+
+# The test command of README.md, in this one place.
+TEST_COMMAND=(pytest -n 2)
+
+heading() { printf '\n=== %s\n' "$*"; }
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+# usable PYTHON [MINOR]: whether it runs, can make an environment, and is 3.11 or newer (or exactly 3.MINOR).
+# It is run, not only looked up: a version manager's shim exists on PATH for versions that are switched off.
+usable() {
+    "$1" - "${2:-}" >/dev/null 2>&1 <<'PYTHON'
+import ensurepip, sys, venv
+minor = sys.argv[1]
+sys.exit(not (sys.version_info[:2] == (3, int(minor)) if minor else sys.version_info[:2] >= (3, 11)))
+PYTHON
+}
+
+# install PYTHON FOLDER: makes an environment there, with plait (editable) and all that its tests need, and activates it.
+install() {
+    heading "Installing for $("$1" --version) in a new environment"
+    "$1" -m venv --clear "$2"
+    # shellcheck disable=SC1091  # the file does not exist before this runs
+    source "$2/bin/activate"
+    python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+    python -m pip list --disable-pip-version-check 2>/dev/null |
+        grep -E '^(arviz|blackjax|jax|jaxlib|numpyro) ' || true
+}
+
+run_tests() {
+    heading "Tests: ${TEST_COMMAND[*]}"
+    "${TEST_COMMAND[@]}"
+}

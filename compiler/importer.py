@@ -1,0 +1,136 @@
+"""From a jaxpr to a graph: each equation becomes a node, `jit` is inlined, sites come back as their ops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jax.extend import core
+
+from plait.compiler import jax_compat as compat
+from plait.compiler.source import equation_loc
+from plait.compiler.staging import OF_PLAIT
+from plait.ir.errors import ModelError
+from plait.ir.graph import Graph, Node, Output, Role, make
+from plait.ir.ops import Apply, Const, Input, Item, Scan, Sum, array_type, from_aval
+from plait.ir.types import ArrayType, Loc, TupleType, Type
+
+
+class Builder:
+    """Collects nodes in order."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+
+    def add(self, op: Any, args: Sequence[Node] = (), loc: Loc | None = None) -> Node:
+        self.nodes.append(make(op, args, loc))
+        return self.nodes[-1]
+
+    def const(self, value: Any, t: ArrayType, loc: Loc | None = None) -> Node:
+        return self.add(Const(_plain(value, t), t), (), loc)
+
+    def total(self, node: Node) -> Node:
+        """The sum of a node over its axes."""
+        return self.add(Sum(), [node], node.loc) if array_type(node).shape else node
+
+    def inline(self, closed: Any, args: Sequence[Node], loc: Loc | None = None) -> list[Node]:
+        """Adds a closed jaxpr's equations on the given arguments and returns its results.
+
+        Args:
+            closed: the jaxpr.
+            args: one node for each of its inputs.
+            loc: the line to blame where an equation has none of the user's.
+        """
+        env: dict[Any, Node] = {}
+
+        def read(atom: Any) -> Node:
+            if isinstance(atom, core.Literal):
+                return self.const(atom.val, from_aval(atom.aval), loc)
+            return env[atom]
+
+        jaxpr = closed.jaxpr
+        for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
+            env[var] = self.const(value, from_aval(var.aval), loc)
+        env.update(zip(jaxpr.invars, args, strict=True))
+        for eqn in jaxpr.eqns:
+            here = equation_loc(eqn) or loc
+            results = self._equation(eqn, [read(atom) for atom in eqn.invars], here)
+            env.update(zip(eqn.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _equation(self, eqn: Any, args: list[Node], loc: Loc | None) -> list[Node]:
+        if eqn.primitive in OF_PLAIT:
+            return [self.add(eqn.params["op"], args, loc)]
+        inner = compat.inlined_jaxpr(eqn)
+        if inner is not None:
+            return self.inline(inner, args, loc)
+        if not _has_sites(eqn):
+            out = _result_type([v.aval for v in eqn.outvars], eqn.primitive.multiple_results)
+            ins = tuple(array_type(a) for a in args)
+            op: Any = Apply(ins, out, eqn.primitive, tuple(sorted(eqn.params.items(), key=lambda kv: kv[0])))
+        elif eqn.primitive.name == "scan":
+            op = _scan(eqn, args, loc)
+        elif eqn.primitive.name in ("checkpoint", "remat", "remat2"):
+            return self.inline(_closed(eqn.params["jaxpr"]), args, loc)
+        else:
+            raise ModelError(
+                f"sites inside jax.lax.{eqn.primitive.name} are not compiled; use a plate, jax.lax.scan, or "
+                "jnp.where over sites outside",
+                loc,
+            )
+        node = self.add(op, args, loc)
+        if not eqn.primitive.multiple_results:
+            return [node]
+        return [self.add(Item(i), (node,), loc) for i in range(len(eqn.outvars))]
+
+
+def import_graph(closed: Any, inputs: Sequence[Input], results: bool = False) -> Graph:
+    """The graph of a whole jaxpr.
+
+    Args:
+        closed: the jaxpr.
+        inputs: one op for each of its arguments.
+        results: whether what it returns are outputs (of a scan's body, yes; of a model, no).
+    """
+    builder = Builder()
+    args = [builder.add(op) for op in inputs]
+    out = builder.inline(closed, args)
+    outputs = [Output(Role.RESULT, str(i), node) for i, node in enumerate(out)] if results else []
+    return Graph(tuple(builder.nodes), tuple(outputs))
+
+
+def _scan(eqn: Any, args: list[Node], loc: Loc | None) -> Scan:
+    p = compat.scan_params(eqn.params)
+    kinds = [f"const{i}" for i in range(p.n_consts)] + [f"carry{i}" for i in range(p.n_carry)]
+    kinds += [f"x{i}" for i in range(len(eqn.invars) - len(kinds))]
+    inputs = [
+        Input(name, Input.BODY, from_aval(v.aval)) for name, v in zip(kinds, p.body.jaxpr.invars, strict=True)
+    ]
+    body = import_graph(p.body, inputs, results=True)
+    out = _result_type([v.aval for v in eqn.outvars], True)
+    return Scan(tuple(array_type(a) for a in args), out, body, p.n_consts, p.n_carry, p.length, p.reverse)
+
+
+def _has_sites(eqn: Any) -> bool:
+    return any(
+        inner_eqn.primitive in OF_PLAIT or _has_sites(inner_eqn)
+        for jaxpr in compat.inner_jaxprs(eqn)
+        for inner_eqn in jaxpr.eqns
+    )
+
+
+def _closed(jaxpr: Any) -> Any:
+    return jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else core.ClosedJaxpr(jaxpr, ())
+
+
+def _result_type(avals: list[Any], several: bool) -> Type:
+    types = tuple(from_aval(a) for a in avals)
+    return TupleType(types) if several else types[0]
+
+
+def _plain(value: Any, t: ArrayType) -> Any:
+    """A literal that came from a Python number is one again, so that promotion stays weak."""
+    if t.weak and t.shape == () and np.issubdtype(t.dtype, np.number):
+        return np.asarray(value).item()
+    return value

@@ -1,0 +1,81 @@
+"""What differs between versions of jax, or is not public there: read here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.extend import core
+from jax.interpreters import ad, batching
+
+
+@dataclass(frozen=True)
+class ScanParams:
+    """The parameters of a `scan` equation, under names that do not change."""
+
+    body: Any
+    n_consts: int
+    n_carry: int
+    length: int
+    reverse: bool
+
+
+def scan_params(params: dict[str, Any]) -> ScanParams:
+    """jax 0.10 counts constants and carry; newer versions keep one tree for each of the three groups."""
+    if "num_consts" in params:
+        counts = params["num_consts"], params["num_carry"]
+    else:
+        consts, carry, _ = params["ft_in"].unpack()
+        counts = len(consts), len(carry)
+    return ScanParams(params["jaxpr"], *counts, params["length"], params["reverse"])
+
+
+def inlined_jaxpr(eqn: Any) -> Any | None:
+    """The closed jaxpr of an equation that only calls it (`jit`), else None."""
+    return eqn.params["jaxpr"] if eqn.primitive.name in ("jit", "pjit") else None
+
+
+def inner_jaxprs(eqn: Any) -> Iterator[Any]:
+    """The jaxprs among an equation's parameters (branches, bodies, derivative rules)."""
+    yield from core.jaxprs_in_params(eqn.params)
+
+
+def bind(primitive: Any, params: dict[str, Any], args: Sequence[Any]) -> list[Any]:
+    """Applies a primitive from a jaxpr again; its parameters pass through `get_bind_params`."""
+    bound = primitive.get_bind_params(params)
+    if isinstance(bound, tuple):  # jax < 0.10 returned the functions apart
+        functions, bound = bound
+        args = (*functions, *args)
+    result = primitive.bind(*args, **bound)
+    return list(result) if primitive.multiple_results else [result]
+
+
+def traceback_frames(eqn: Any) -> Sequence[Any]:
+    """Python frames of an equation, innermost first; each has file_name, line_num, function_name."""
+    traceback = eqn.source_info.traceback
+    return traceback.frames if traceback is not None else ()
+
+
+def trace_state() -> Any:
+    """A value that changes when a jax transformation (jit, vmap, grad, scan) opens or closes."""
+    return core.get_opaque_trace_state(convention="nnx")
+
+
+def refuse_transformations(primitive: Any, refuse: Callable[[str, dict[str, Any]], Exception]) -> None:
+    """Makes `vmap` and differentiation of a primitive raise what `refuse(transformation, params)` returns."""
+
+    def batched(args: Any, dims: Any, **params: Any) -> Any:
+        raise refuse("jax.vmap", params)
+
+    def differentiated(primals: Any, tangents: Any, **params: Any) -> Any:
+        raise refuse("a derivative (jax.grad, jax.jvp)", params)
+
+    batching.primitive_batchers[primitive] = batched
+    ad.primitive_jvps[primitive] = differentiated
+
+
+def is_tracer(x: Any) -> bool:
+    """Whether x is a value that jax is tracing."""
+    return isinstance(x, jax.core.Tracer)

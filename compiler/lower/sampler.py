@@ -1,0 +1,113 @@
+"""From the model graph to a function that draws every site: ancestral sampling in program order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from plait.compiler.lower.evaluate import RULES, Rule, evaluate, scan_with
+from plait.ir.errors import ModelError
+from plait.ir.graph import Graph, Node, Op
+from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site
+from plait.ir.spec import rebuild
+
+
+def draw(
+    graph: Graph, data: Sequence[Any], params: Sequence[Any], key: Any, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Draws the sites of a model.
+
+    Args:
+        graph: the model graph.
+        data: its data arrays.
+        params: the arrays of its params.
+        key: a jax random key.
+        given: values of sites, which are not drawn.
+
+    Returns:
+        By name: latents, observed sites (drawn anew: replicates), deterministics.
+
+    Raises:
+        ModelError: a site has no draws (an improper prior).
+    """
+    inputs = dict(zip((n for n in graph.of(Input) if n.op.kind == Input.DATA), data, strict=True))  # type: ignore[attr-defined]
+    inputs |= dict(zip(graph.of(Param), params, strict=True))
+    record: dict[str, Any] = {}
+    _evaluate(graph, inputs, [], key, given, record)
+    return record
+
+
+def _evaluate(
+    graph: Graph, inputs: Mapping[Node, Any], wanted: list[Node], key: Any, given: Mapping[str, Any], record: dict[str, Any]
+) -> list[Any]:
+    rules = _rules(graph, key, given, record)
+    named = [n for n in graph if isinstance(n.op, (Sample, Observe, Deterministic)) or _has_sites(n)]
+    return evaluate(graph, inputs, [*named, *wanted], rules)[len(named) :]
+
+
+def _has_sites(node: Node) -> bool:
+    return isinstance(node.op, Scan) and node.op.is_root
+
+
+def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, Any]) -> dict[type[Op], Rule]:
+    keys: Iterator[Any] = (jax.random.fold_in(key, i) for i in count())
+
+    def sample(op: Sample, args: Sequence[Any]) -> Any:
+        record[op.name] = _value(op, args, keys, given)
+        return record[op.name]
+
+    def observe(op: Observe, args: Sequence[Any]) -> Any:
+        obs = op.extra(op.OBS, args)
+        if not op.replicated:
+            record[op.name] = obs
+            return obs
+        record[op.name] = _value(op, args, keys, given)
+        # code below was traced on the observed value's shape, which may be smaller than the site's
+        return record[op.name] if jnp.shape(record[op.name]) == jnp.shape(obs) else obs
+
+    def deterministic(op: Deterministic, args: Sequence[Any]) -> Any:
+        record[op.name] = args[0]
+        return args[0]
+
+    def scan(op: Scan, args: Sequence[Any]) -> Any:
+        if not op.is_root:
+            return RULES[Scan](op, args)
+        inner = {n: x for n, x in given.items() if n in _site_names(op.body)}
+
+        def body(graph: Graph, inputs: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
+            step: dict[str, Any] = {}
+            results = _evaluate(graph, inputs, wanted, extra[0], extra[1], step)
+            return [*results, step]
+
+        *results, drawn = scan_with(op, args, body, (jax.random.split(next(keys), op.length), inner))
+        record.update(drawn)
+        return results
+
+    special = {Sample: sample, Observe: observe, Deterministic: deterministic, Scan: scan, Factor: _no_value}
+    return {**RULES, **special}
+
+
+def _no_value(op: Factor, args: Sequence[Any]) -> None:
+    return None
+
+
+def _value(op: Site, args: Sequence[Any], keys: Iterator[Any], given: Mapping[str, Any]) -> Any:
+    own_key = op.extra(op.KEY, args)
+    key = next(keys) if own_key is None else own_key
+    if op.name in given:
+        return jnp.asarray(given[op.name], op.type.dtype)
+    try:
+        return rebuild(op.dist, op.leaves(args)).sample(key)
+    except NotImplementedError:
+        raise ModelError(
+            f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
+        ) from None
+
+
+def _site_names(graph: Graph) -> set[str]:
+    inner = [_site_names(n.op.body) for n in graph.of(Scan)]  # type: ignore[attr-defined]
+    return {n.op.name for n in graph.of(Site)}.union(*inner)  # type: ignore[attr-defined]

@@ -1,0 +1,28 @@
+"""The passes and their order: the whole pipeline is this one tuple."""
+
+from plait.compiler.passes.check_data import check_data
+from plait.compiler.passes.density import density
+from plait.compiler.passes.expand import expand
+from plait.compiler.passes.runner import Pass, run_passes
+from plait.compiler.passes.simplify import simplify
+from plait.compiler.passes.split_stages import split_stages
+from plait.compiler.passes.unconstrain import unconstrain
+
+PIPELINE: tuple[Pass, ...] = (
+    # Validation code of NumPyro is most of a traced model; nothing later should walk over it.
+    Pass("simplify", simplify),
+    # From here on there are terms instead of sites.
+    Pass("density", density, optional=False),
+    # While supports are still ops with a name: afterwards they are anonymous comparisons.
+    Pass("check_data", check_data, requires=("density",)),
+    # Before expand, which would hide the bijectors that `CompiledModel.unconstrain` inverts.
+    Pass("unconstrain", unconstrain, requires=("density",), optional=False),
+    # Rules that know distributions come before this line; below it there is only arithmetic.
+    Pass("expand", expand, requires=("unconstrain",)),
+    # Several terms of one family repeat each other's arithmetic.
+    Pass("simplify_terms", simplify, requires=("expand",)),
+    # Last, so that whatever the passes found to be known is computed once.
+    Pass("split_stages", split_stages, requires=("unconstrain",)),
+)
+
+__all__ = ["PIPELINE", "Pass", "run_passes"]

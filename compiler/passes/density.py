@@ -1,0 +1,253 @@
+"""density: sites become terms of the log joint.
+
+    mu: f64[] = sample Normal(0, 5)         mu: f64[] = value 'mu' in real
+    f64[8] = observe Normal(mu, 1) obs=y ⇒  a: f64[] = log_prob mu ~ Normal(0, 5)
+                                            b: f64[8] = log_prob y ~ Normal(mu, 1)
+                                            log joint = guard (add_n (sum a) (sum b))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import jax.numpy as jnp
+import numpy as np
+from numpyro.distributions import constraints
+
+from plait.compiler.importer import Builder
+from plait.compiler.staged import results, signature, support_of
+from plait.ir.errors import ModelError
+from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, with_outputs
+from plait.ir.ops import (
+    AddN, Deterministic, Factor, Guard, InSupport, Input, Item, LogProb, Observe, Param, Sample, Scan, Site,
+    Value, array_type,
+)  # fmt: skip
+from plait.ir.spec import Part, Static
+from plait.ir.types import ArrayType, Loc, TupleType
+
+
+def density(graph: Graph) -> Graph:
+    """Turns sites into values and log_prob terms: ``x ~ Normal(m, s)  ⇒  value x;  log_prob x ~ Normal(m, s)``."""
+    level = _Level()
+    env = level.convert(graph)
+    joint = level.add(AddN(_float_dtype(level.terms)), [level.total(n) for _, n in level.terms])
+    guarded = level.add(Guard(), [joint, *(g for g, _ in level.guards)])
+    outputs = [Output(out.role, out.name, env[out.node]) for out in graph.outputs]
+    outputs += [Output(Role.LOG_JOINT, "", guarded)]
+    outputs += [Output(Role.TERM, name, node) for name, node in level.terms]
+    outputs += [Output(Role.VALUE, latent.name, latent.node) for latent in level.latents]
+    outputs += [Output(Role.DETERMINISTIC, name, node) for name, node in level.deterministics]
+    return with_outputs(level.nodes, outputs)
+
+
+@dataclass(frozen=True)
+class _Latent:
+    """A latent site at one level: how its value enters, and what the level outside has to know."""
+
+    name: str
+    family: str
+    node: Node
+    support: Part
+    support_leaves: tuple[Node, ...]
+    event_ndim: int
+    mask: Node | None
+    scale: Node | None
+
+
+@dataclass
+class _Level(Builder):
+    """Converts one graph; the body of a scan is a level of its own, whose latents come in as inputs."""
+
+    is_body: bool = False
+    nodes: list[Node] = field(default_factory=list)
+    latents: list[_Latent] = field(default_factory=list)
+    terms: list[tuple[str, Node]] = field(default_factory=list)
+    guards: list[tuple[Node, bool]] = field(default_factory=list)  # with: is it about a latent value
+    deterministics: list[tuple[str, Node]] = field(default_factory=list)
+
+    def convert(self, graph: Graph) -> dict[Node, Node]:
+        env: dict[Node, Node] = {}
+        for node in graph:
+            args = tuple(env[a] for a in node.args)
+            env[node] = self._convert(node, args)
+        return env
+
+    def _convert(self, node: Node, args: tuple[Node, ...]) -> Node:
+        match node.op:
+            case Sample() | Observe() | Factor():
+                return self._site(node.op, args, node.loc)
+            case Deterministic(name):
+                self.deterministics.append((name, args[0]))
+                return args[0]
+            case Param(name) if self.is_body:
+                raise ModelError(f"param {name!r} is inside a scan; move it out of the loop's body", node.loc)
+            case Scan() if node.op.is_root:
+                return self._scan(node.op, args, node.loc)
+        fresh = node if args == node.args else make(node.op, args, node.loc)
+        self.nodes.append(fresh)
+        return fresh
+
+    # -- sites ------------------------------------------------------------------------------------------
+
+    def _site(self, op: Site, args: tuple[Node, ...], loc: Loc | None) -> Node:
+        leaves = op.leaves(args)
+        mask, scale = op.extra(op.MASK, args), op.extra(op.SCALE, args)
+        if isinstance(op, Sample):
+            value = self._latent(op, leaves, mask, scale, loc)
+        elif isinstance(op, Factor):
+            value = self.const(np.empty(op.type.shape, op.type.dtype), op.type, loc)
+        else:
+            value = op.extra(op.OBS, args)
+            assert value is not None
+        extras = [x for x in (mask, scale) if x is not None]
+        args = (value, *leaves, *extras)
+        typed = signature(LogProb, _types(args), op.name, op.dist, mask is not None, scale is not None)
+        out = replace(typed.out, axes=_batch_axes(op, typed.out))
+        self.terms.append((op.name, self.add(replace(typed, out=out), args, loc)))
+        if isinstance(op, Observe):
+            support, support_leaves = self._support(op, leaves, loc)
+            self._guard(op.name, value, support, support_leaves, mask, False, loc)
+        return value
+
+    def _support(self, op: Site, leaves: Sequence[Node], loc: Loc | None) -> tuple[Part, list[Node]]:
+        support, code = support_of(op.dist, _types(leaves))
+        return support, self.inline(code, leaves, loc)
+
+    def _latent(
+        self, op: Sample, leaves: Sequence[Node], mask: Node | None, scale: Node | None, loc: Loc | None
+    ) -> Node:
+        support, support_leaves = self._support(op, leaves, loc)
+        node = self._entering(op.name, op.family, op.type, support, support_leaves, op.event_ndim, mask, scale, loc)
+        self._guard(op.name, node, support, support_leaves, mask, True, loc)
+        return node
+
+    def _entering(
+        self,
+        name: str,
+        family: str,
+        t: ArrayType,
+        support: Part,
+        leaves: Sequence[Node],
+        event_ndim: int,
+        mask: Node | None,
+        scale: Node | None,
+        loc: Loc | None,
+    ) -> Node:
+        """The node by which a latent's value comes in: a value at the top, an input in a scan's body."""
+        extras = [x for x in (mask, scale) if x is not None]
+        if self.is_body:
+            node = self.add(Input(name, Input.BODY, t), (), loc)
+        else:
+            flags = (mask is not None, scale is not None, False)
+            node = self.add(Value(name, family, support, len(leaves), event_ndim, *flags, t), [*leaves, *extras], loc)
+        self.latents.append(_Latent(name, family, node, support, tuple(leaves), event_ndim, mask, scale))
+        return node
+
+    def _guard(
+        self, name: str, value: Node, support: Part, leaves: Sequence[Node], mask: Node | None, latent: bool, loc: Loc | None
+    ) -> None:
+        """Outside its support a value has density 0, which not every log_prob says by itself."""
+        if latent and is_real(support):
+            return
+        args = (value, *leaves, *([] if mask is None else [mask]))
+        op = signature(InSupport, _types(args), f"site {name!r}", support, mask is not None)
+        self.guards.append((self.add(op, args, loc), latent))
+
+    # -- scans ------------------------------------------------------------------------------------------
+
+    def _scan(self, op: Scan, args: tuple[Node, ...], loc: Loc | None) -> Node:
+        """The scan again, its latents' values stacked inputs and its terms stacked results."""
+        body = _Level(is_body=True)
+        env = body.convert(op.body)
+        outer = dict(zip([n for n in op.body if isinstance(n.op, Input)], args, strict=False))
+        values = [self._lifted(latent, body, env, outer, op, loc) for latent in body.latents]
+
+        extras: list[Node] = [n for _, n in body.terms] + [g for g, _ in body.guards]
+        extras += [n for _, n in body.deterministics]
+        returned = [env[n] for n in op.body.named(Role.RESULT).values()] + extras
+        outputs = [Output(Role.RESULT, str(i), n) for i, n in enumerate(returned)]
+        out = TupleType((*results(op.out), *(_stacked(array_type(n), op.length) for n in extras)))
+        new_args = (*args, *values)
+        new = replace(op, ins=_types(new_args), out=out, body=_alive(body.nodes, outputs))
+        node = self.add(new, new_args, loc)
+
+        items = iter(range(len(results(op.out)), len(out.items)))
+        self.terms += [(name, self.add(Item(next(items)), [node], n.loc)) for name, n in body.terms]
+        self.guards += [(self.add(Item(next(items)), [node], g.loc), latent) for g, latent in body.guards]
+        self.deterministics += [(name, self.add(Item(next(items)), [node], n.loc)) for name, n in body.deterministics]
+        return node
+
+    def _lifted(
+        self, latent: _Latent, body: _Level, env: dict[Node, Node], outer: dict[Node, Node], op: Scan, loc: Loc | None
+    ) -> Node:
+        """A body's latent at this level: stacked over the steps, its support computed outside the loop."""
+        constant = {env[n]: a for n, a in list(outer.items())[: op.n_consts]}
+        wanted = [*latent.support_leaves, *(x for x in (latent.mask, latent.scale) if x is not None)]
+        lifted = self._recomputed(wanted, body, constant)
+        stacked = _stacked(array_type(latent.node), op.length)
+        if lifted is None:
+            support, lifted, mask, scale = _STEP_DEPENDENT, [], None, None
+        else:
+            support, rest = latent.support, lifted[len(latent.support_leaves) :]
+            lifted = lifted[: len(latent.support_leaves)]
+            scale = rest.pop() if latent.scale is not None else None
+            mask = rest.pop() if latent.mask is not None else None
+        return self._entering(
+            latent.name, latent.family, stacked, support, lifted, latent.event_ndim, mask, scale, latent.node.loc
+        )
+
+    def _recomputed(self, wanted: list[Node], body: _Level, constant: dict[Node, Node]) -> list[Node] | None:
+        """Nodes of a body computed outside it, or None where they depend on the step."""
+        env = dict(constant)
+        needed = ancestors(wanted)
+        for node in body.nodes:
+            if node in needed and node not in env:
+                if isinstance(node.op, Input):
+                    return None
+                env[node] = self.add(node.op, [env[a] for a in node.args], node.loc)
+        return [env[n] for n in wanted]
+
+
+_STEP_DEPENDENT = Static(None)  # the support of a latent in a scan whose bounds change from step to step
+
+
+def is_real(support: Part) -> bool:
+    """Whether every number is allowed, so that there is nothing to check or to transform."""
+    constraint = support.value if isinstance(support, Static) else None
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    return any(constraint is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
+
+
+def depends_on_step(support: Part) -> bool:
+    """Whether a scan's latent has a support that is known inside the loop only."""
+    return support == _STEP_DEPENDENT
+
+
+def _alive(nodes: list[Node], outputs: list[Output]) -> Graph:
+    """A body without its dead nodes; inputs stay, because they are its signature."""
+    alive = ancestors(out.node for out in outputs)
+    return Graph(tuple(n for n in nodes if n in alive or isinstance(n.op, Input)), tuple(outputs))
+
+
+def _types(nodes: Sequence[Node]) -> tuple[ArrayType, ...]:
+    return tuple(array_type(n) for n in nodes)
+
+
+def _stacked(t: ArrayType, length: int) -> ArrayType:
+    return replace(t, shape=(length, *t.shape), axes=(None, *t.axes))
+
+
+def _batch_axes(op: Site, out: ArrayType) -> tuple[str | None, ...]:
+    batch = op.type.axes[: op.type.ndim - op.event_ndim]
+    sizes = {p.name: p.size for p in op.plates}
+    names = (None,) * (out.ndim - len(batch)) + batch[max(len(batch) - out.ndim, 0) :]
+    return tuple(a if a is not None and n == sizes.get(a) else None for a, n in zip(names, out.shape, strict=True))
+
+
+def _float_dtype(terms: list[tuple[str, Node]]) -> np.dtype:
+    return jnp.result_type(float, *(array_type(n).dtype for _, n in terms))
+
+
+__all__ = ["density", "depends_on_step", "is_real"]

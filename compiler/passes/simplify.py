@@ -1,0 +1,62 @@
+"""simplify: dead code goes, equal code is computed once.
+
+    a: f64[8] = sub y mu        a: f64[8] = sub y mu
+    b: bool[] = gt sigma 0   ⇒  c: f64[8] = mul a a
+    c: f64[8] = sub y mu
+    d: f64[8] = mul a c
+
+NumPyro's validation of arguments is such dead code: nobody reads its result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from plait.ir.graph import Graph, Node, make, rewrite
+from plait.ir.ops import Apply, Const, Item, Scan, Sum
+
+
+def simplify(graph: Graph) -> Graph:
+    """Drops dead code and merges equal code: ``a = f x; b = f x; unused = g x  ⇒  a = f x``."""
+    seen: dict[Any, Node] = {}
+
+    def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
+        if isinstance(node.op, Scan):
+            smaller = simplify_body(node.op.body)
+            return None if smaller is node.op.body else make(replace(node.op, body=smaller), args, node.loc)
+        key = _key(node, args)
+        if key is None:
+            return None
+        first = seen.get(key)
+        if first is None:
+            first = seen[key] = node if args == node.args else make(node.op, args, node.loc)
+        return first
+
+    return rewrite(graph, rule)
+
+
+def simplify_body(body: Graph) -> Graph:
+    """A scan's body keeps its inputs, dead or not: they are its signature."""
+    inputs = {n for n in body.nodes if not n.args and n.op.mnemonic == "input"}
+    smaller = simplify(body)
+    lost = [n for n in body.nodes if n in inputs and n not in set(smaller.nodes)]
+    if not lost and len(smaller.nodes) == len(body.nodes):
+        return body
+    ordered = [n for n in body.nodes if n in inputs]
+    return Graph((*ordered, *(n for n in smaller.nodes if n not in inputs)), smaller.outputs)
+
+
+def _key(node: Node, args: tuple[Node, ...]) -> Any | None:
+    """Equal keys mean equal values; None where a node is never merged (sites, inputs, arrays)."""
+    op = node.op
+    if isinstance(op, Const):
+        return ("const", op.type, type(op.value), op.text([])) if op.is_scalar and op.text([]) != "const" else None
+    if not isinstance(op, (Apply, Item, Sum)):
+        return None
+    key = (op, args)
+    try:
+        hash(key)
+    except TypeError:  # a parameter that jax itself does not hash
+        return None
+    return key

@@ -1,0 +1,111 @@
+"""split_stages: what data alone decide is computed once per data set, by `prepare`.
+
+    a: f64[8] = log sigma            a: f64[8] = log sigma
+    b: f64[8] = sub theta a      ⇒   h: f64[8] = hoist[0] a         (everything above the line: prepare)
+                                     b: f64[8] = sub theta h
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from plait.compiler.binding import known_nodes
+from plait.compiler.importer import Builder
+from plait.compiler.staged import code_of
+from plait.ir.graph import Graph, Node, Output, Role, ancestors, downstream, make, with_outputs
+from plait.ir.ops import AddN, Apply, Check, Hoist, Input, Plate, array_type
+from plait.ir.types import ArrayType
+
+
+def split_stages(graph: Graph) -> Graph:
+    """Marks what is known before the call: ``f (g data) z  ⇒  h = hoist (g data);  f h z``."""
+    stages = _Stages(graph)
+    for node in graph:
+        stages.place(node)
+    outputs = [
+        Output(o.role, o.name, stages.env[o.node] if o.role is Role.CHECK else stages.crossing(o.node))
+        for o in graph.outputs
+    ]
+    n = len(graph.named(Role.CHECK))
+    outputs += [Output(Role.CHECK, str(n + i), node) for i, node in enumerate(stages.nan_checks(graph))]
+    return with_outputs(stages.nodes, outputs)
+
+
+class _Stages(Builder):
+    """Rebuilds the graph with a hoist wherever a known value meets an unknown one."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.known = known_nodes(graph)
+        self.on_data = downstream(graph, lambda n: isinstance(n.op, Input) and n.op.kind == Input.DATA)
+        self.env: dict[Node, Node] = {}
+        self.hoists: dict[Node, Node] = {}
+
+    def place(self, node: Node) -> None:
+        if node in self.known:
+            self.env[node] = self._kept(node, tuple(self.env[a] for a in node.args))
+        elif isinstance(node.op, AddN):
+            self.env[node] = self.add(node.op, self._addends(node), node.loc)
+        else:
+            self.env[node] = self._kept(node, tuple(self.crossing(a) for a in node.args))
+
+    def crossing(self, node: Node) -> Node:
+        """What an unknown node reads: known values hoisted, but what XLA folds (constant scalars) as it is."""
+        new = self.env[node]
+        if node not in self.known or isinstance(node.op, Plate) or (_is_scalar(node) and node not in self.on_data):
+            return new
+        if new not in self.hoists:
+            self.hoists[new] = self.add(Hoist(len(self.hoists)), [new], node.loc)
+        return self.hoists[new]
+
+    def _addends(self, node: Node) -> list[Node]:
+        """The known terms of a sum are one number."""
+        known = [self.env[a] for a in node.args if a in self.known]
+        unknown = [self.env[a] for a in node.args if a not in self.known]
+        if not known:
+            return unknown
+        total = self.add(node.op, known, node.loc)
+        self.hoists[total] = self.add(Hoist(len(self.hoists)), [total], node.loc)
+        return [self.hoists[total], *unknown]
+
+    def _kept(self, node: Node, args: tuple[Node, ...]) -> Node:
+        new = node if args == node.args else make(node.op, args, node.loc)
+        self.nodes.append(new)
+        return new
+
+    def nan_checks(self, graph: Graph) -> list[Node]:
+        """A NaN that crosses poisons value or gradient, unless a select chooses between it and something else."""
+        checks = []
+        harmful = {
+            self.env[a]
+            for node in graph
+            if node not in self.known and not _selects(node)
+            for a in node.args
+            if a in self.known
+        }
+        for node in [n for n in self.hoists if n in harmful]:
+            t = array_type(node)
+            sources = _data_names(node)
+            if np.issubdtype(t.dtype, np.floating) and sources:
+                (ok,) = self.inline(code_of(_is_number, node.op, (ArrayType(t.dtype, t.shape),)), [node], node.loc)
+                message = f"data {', '.join(sources)} make a NaN here, which would spread to the log density"
+                checks.append(self.add(Check(message), [ok, node], node.loc))
+        return checks
+
+
+def _is_scalar(node: Node) -> bool:
+    return isinstance(node.type, ArrayType) and node.type.shape == ()
+
+
+def _is_number(_: object, args: list[jnp.ndarray]) -> jnp.ndarray:
+    return ~jnp.isnan(args[0])
+
+
+def _selects(node: Node) -> bool:
+    return isinstance(node.op, Apply) and node.op.primitive.name == "select_n"
+
+
+def _data_names(node: Node) -> list[str]:
+    found = {n.op.name for n in ancestors([node]) if isinstance(n.op, Input) and n.op.kind == Input.DATA}
+    return sorted(repr(name) for name in found)

@@ -1,0 +1,200 @@
+"""The one trace: a model function and example arguments become the model graph."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from plait.compiler.importer import import_graph
+from plait.compiler.source import exception_loc
+from plait.compiler.stack import Compiling, open_frames, opened
+from plait.ir.errors import BindError, DataError, ModelError, PlaitError
+from plait.ir.graph import Graph, Node
+from plait.ir.ops import Deterministic, Input, Param, Plate, Scan, Site, from_aval
+from plait.ir.types import ArrayType
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A model's arguments, split into what is data and what is part of the program.
+
+    Attributes:
+        names: of the array leaves, such as ``y`` or ``batch['x']``.
+        arrays: the leaves, in the dtype that jax is configured for.
+        static: every other leaf, by name.
+        rebuild: from arrays to (args, kwargs) of the model.
+        values: the arguments by parameter name, as they were given.
+    """
+
+    names: tuple[str, ...]
+    arrays: tuple[Any, ...]
+    static: dict[str, Any]
+    rebuild: Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
+    values: dict[str, Any]
+
+    @property
+    def types(self) -> tuple[ArrayType, ...]:
+        return tuple(from_aval(jax.typeof(a)) for a in self.arrays)
+
+
+def split_arguments(
+    model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], static: Sequence[str]
+) -> Arguments:
+    """Sorts a model's arguments into data and program: array leaves are data unless `static` names them.
+
+    Raises:
+        BindError: the arguments do not fit the model's signature, or `static` names none of them.
+        DataError: an array does not fit into the dtype that jax is configured for.
+    """
+    signature = _signature(model)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as e:
+        raise BindError(f"the arguments do not fit {_name(model)}{signature}: {e}") from None
+    values = dict(bound.arguments)
+    if unknown := set(static) - set(signature.parameters):
+        raise BindError(f"static= names {sorted(unknown)}, but {_name(model)} has {list(signature.parameters)}")
+    paths, treedef = jax.tree_util.tree_flatten_with_path(values, is_leaf=_is_none)
+    labels = [_label(path) for path, _ in paths]
+    is_data = [_is_data(leaf) and path[0].key not in static for path, leaf in paths]
+    arrays = tuple(canonical(x, n) for (_, x), n, d in zip(paths, labels, is_data, strict=True) if d)
+    fixed = {n: x for (_, x), n, d in zip(paths, labels, is_data, strict=True) if not d}
+
+    def rebuild(data: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = iter(data)
+        leaves = [next(given) if d else fixed[n] for n, d in zip(labels, is_data, strict=True)]
+        again = inspect.BoundArguments(signature, jax.tree_util.tree_unflatten(treedef, leaves))
+        return again.args, again.kwargs
+
+    names = tuple(n for n, d in zip(labels, is_data, strict=True) if d)
+    return Arguments(names, arrays, fixed, rebuild, values)
+
+
+def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
+    """Calls the model once, on tracers, and returns its graph.
+
+    Raises:
+        ModelError: with the user's line, whatever in the model can't be compiled.
+    """
+    if open_frames():
+        raise ModelError("plait.compile was called inside an open handler or plate; wrap the model in the handler")
+
+    def run(*data: Any) -> Any:
+        args, kwargs = arguments.rebuild(data)
+        with opened(Compiling()):
+            model(*args, **kwargs)
+        return ()
+
+    try:
+        closed = jax.make_jaxpr(run)(*arguments.arrays)
+    except _NEEDS_A_VALUE as e:
+        raise _concretization_error(e, arguments) from e
+    inputs = [
+        Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)
+    ]
+    graph = import_graph(closed, inputs)
+    _refuse_duplicate_names(graph)
+    return graph
+
+
+_NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+
+
+def _concretization_error(error: Exception, arguments: Arguments) -> PlaitError:
+    loc = exception_loc(error)
+    what = {
+        jax.errors.TracerBoolConversionError: "Python `if`, `while`, `and` or bool()",
+        jax.errors.TracerIntegerConversionError: "a Python index, size or range()",
+        jax.errors.TracerArrayConversionError: "a numpy function",
+    }.get(type(error), "Python (int(), float() or a shape)")
+    data = f" (data: {', '.join(arguments.names)})" if arguments.names else ""
+    return ModelError(
+        f"{what} needs the value of something that is only known when the model runs; use jnp.where or "
+        f"jax.lax.cond on latent values, jnp functions on arrays, and name data that shape the model in static={data}",
+        loc,
+    )
+
+
+def _refuse_duplicate_names(graph: Graph) -> None:
+    seen: dict[str, Node] = {}
+    for node in _named_nodes(graph):
+        name = node.op.frame.name if isinstance(node.op, Plate) else node.op.name  # type: ignore[attr-defined]
+        first = seen.setdefault(name, node)
+        if first is not node and not _same_element(first, node):
+            what = "plates" if isinstance(node.op, Plate) and isinstance(first.op, Plate) else "sites"
+            raise ModelError(f"two {what} are called {name!r}, the other one at {first.loc}; rename one", node.loc)
+
+
+def _named_nodes(graph: Graph) -> list[Node]:
+    found = []
+    for node in graph:
+        if isinstance(node.op, Scan):
+            found.extend(_named_nodes(node.op.body))
+        elif isinstance(node.op, (Site, Deterministic, Param, Plate)):
+            found.append(node)
+    return found
+
+
+def _same_element(a: Node, b: Node) -> bool:
+    """Equal plates, or parts of one param site."""
+    if isinstance(a.op, Plate) and isinstance(b.op, Plate):
+        return a.op.frame.size == b.op.frame.size
+    return isinstance(a.op, Param) and isinstance(b.op, Param) and b.op.part != 0
+
+
+def _is_data(leaf: Any) -> bool:
+    if isinstance(leaf, jax.Array):
+        return True
+    return isinstance(leaf, (np.ndarray, np.generic)) and (
+        np.issubdtype(leaf.dtype, np.number) or np.issubdtype(leaf.dtype, np.bool_)
+    )
+
+
+def canonical(x: Any, name: str) -> Any:
+    """An array in the dtype that jax is configured for; refuses where that would change its values."""
+    if isinstance(x, jax.Array):
+        return x
+    x = np.asarray(x)
+    target = jax.dtypes.canonicalize_dtype(x.dtype)
+    if target == x.dtype:
+        return x
+    with np.errstate(over="ignore"):
+        cast = x.astype(target)
+    lost = (cast != x) if np.issubdtype(target, np.integer) else (np.isfinite(x) & ~np.isfinite(cast))
+    if np.any(lost):
+        raise DataError(
+            f"data {name!r} holds {x[lost].flat[0]!r}, which does not fit {target}; "
+            "switch on jax_enable_x64 or rescale it"
+        )
+    return cast
+
+
+def argument_leaves(values: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of arguments by their labels, None being one."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(values, is_leaf=_is_none)
+    return {_label(path): leaf for path, leaf in paths}
+
+
+def _is_none(x: Any) -> bool:
+    return x is None
+
+
+def _label(path: tuple[Any, ...]) -> str:
+    return f"{path[0].key}{jax.tree_util.keystr(path[1:])}"
+
+
+def _signature(model: Callable[..., Any]) -> inspect.Signature:
+    inner = getattr(model, "fn", None)  # a handler around a model takes the model's arguments
+    return _signature(inner) if callable(inner) else inspect.signature(model)
+
+
+def _name(model: Callable[..., Any]) -> str:
+    return getattr(model, "__name__", type(model).__name__)
+
+
+__all__ = ["Arguments", "argument_leaves", "canonical", "split_arguments", "trace"]

@@ -1,0 +1,180 @@
+"""The one graph and the one kind of node that every stage works on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, TypeVar
+
+import networkx as nx
+
+from plait.ir.errors import InternalError
+from plait.ir.types import Loc, Type
+
+OpT = TypeVar("OpT", bound="Op")
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """What a node does. A subclass holds the static parameters and the one typing rule."""
+
+    mnemonic: ClassVar[str] = "op"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        """The type of the result for arguments of these types: used to build and to verify.
+
+        Raises:
+            InternalError: the arguments do not fit the op.
+        """
+        raise InternalError(f"op {type(self).__name__} has no typing rule")
+
+    @property
+    def is_root(self) -> bool:
+        """Whether the node stays in the graph although nobody uses its value."""
+        return False
+
+    def text(self, names: list[str]) -> str:
+        """The op with its arguments' names, as the text form prints it."""
+        return f"{self.mnemonic} {', '.join(names)}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One value. Identity is the node itself: two ``Normal(0, 1)`` sites never merge."""
+
+    op: Op
+    args: tuple[Node, ...]
+    type: Type
+    loc: Loc | None = None
+
+
+def make(op: Op, args: Iterable[Node] = (), loc: Loc | None = None) -> Node:
+    """A node whose type the op's rule gives."""
+    args = tuple(args)
+    return Node(op, args, op.infer(tuple(a.type for a in args)), loc)
+
+
+class Role(Enum):
+    """What an output of a graph is for."""
+
+    RESULT = "result"  # of a scan's body, or what the model function returns
+    LOG_JOINT = "log joint"  # guarded sum of the terms, as a function of constrained values
+    LOG_DENSITY = "log density"  # sum of terms and log-det-Jacobians, as a function of z
+    TERM = "term"  # one site's log probability, unsummed, masked and scaled
+    JACOBIAN = "jacobian"  # one site's log-det-Jacobian, summed
+    VALUE = "value"  # one latent's constrained value
+    DETERMINISTIC = "deterministic"
+    PARAM = "param"
+    CHECK = "check"  # true when the data pass
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    role: Role
+    name: str
+    node: Node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """An immutable, ordered graph: arguments come before their users, sites in program order."""
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[Output, ...] = ()
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def of(self, *ops: type[Op]) -> list[Node]:
+        """The nodes with one of these ops, in order."""
+        return [node for node in self.nodes if isinstance(node.op, ops)]
+
+    def named(self, role: Role) -> dict[str, Node]:
+        """The outputs of one role by name."""
+        return {out.name: out.node for out in self.outputs if out.role is role}
+
+    def output(self, role: Role) -> Node:
+        """The only output of this role."""
+        (node,) = self.named(role).values()
+        return node
+
+    @property
+    def roots(self) -> list[Node]:
+        return [out.node for out in self.outputs] + [node for node in self.nodes if node.op.is_root]
+
+    def to_networkx(self) -> nx.DiGraph:
+        """A `networkx.DiGraph` on the nodes, an edge from each argument to its user.
+
+        Each networkx node carries ``op``, ``type`` and ``loc``; each edge ``position`` (of the argument).
+        """
+        graph = nx.DiGraph()
+        for node in self.nodes:
+            graph.add_node(node, op=node.op, type=node.type, loc=node.loc)
+            graph.add_edges_from((arg, node, {"position": i}) for i, arg in enumerate(node.args))
+        return graph
+
+    def __str__(self) -> str:
+        from plait.ir.text import to_text
+
+        return to_text(self)
+
+
+def ancestors(roots: Iterable[Node]) -> set[Node]:
+    """The roots and everything that they depend on."""
+    found: set[Node] = set()
+    todo = list(roots)
+    while todo:
+        node = todo.pop()
+        if node not in found:
+            found.add(node)
+            todo.extend(node.args)
+    return found
+
+
+def downstream(graph: Graph, is_source: Callable[[Node], bool]) -> set[Node]:
+    """The sources and everything that depends on one of them."""
+    found: set[Node] = set()
+    for node in graph:
+        if is_source(node) or any(arg in found for arg in node.args):
+            found.add(node)
+    return found
+
+
+def with_outputs(nodes: Iterable[Node], outputs: Iterable[Output]) -> Graph:
+    """The graph of `nodes` without what no root needs."""
+    whole = Graph(tuple(nodes), tuple(outputs))
+    alive = ancestors(whole.roots)
+    return Graph(tuple(n for n in whole.nodes if n in alive), whole.outputs)
+
+
+def rewrite(graph: Graph, rule: Callable[[Node, tuple[Node, ...]], Node | list[Node] | None]) -> Graph:
+    """Rebuilds the graph in order; the workhorse of the passes.
+
+    Args:
+        graph: what to rewrite.
+        rule: gets a node and its already rewritten arguments. It answers None (keep the node, on the
+            new arguments), a node that stands in its place, or a list of new nodes whose last one does.
+
+    Returns:
+        The new graph, its outputs mapped, dead nodes dropped.
+    """
+    new: dict[Node, Node] = {}
+    nodes: list[Node] = []
+    placed: set[Node] = set()
+    for node in graph:
+        args = tuple(new[a] for a in node.args)
+        answer = rule(node, args)
+        if answer is None:
+            answer = node if args == node.args else make(node.op, args, node.loc)
+        added = answer if isinstance(answer, list) else [answer]
+        fresh = [n for n in added if n not in placed]
+        placed.update(fresh)
+        nodes.extend(fresh)
+        new[node] = added[-1]
+    return with_outputs(nodes, renamed_outputs(graph, new))
+
+
+def renamed_outputs(graph: Graph, new: Mapping[Node, Node]) -> list[Output]:
+    """The outputs of `graph` on the nodes that stand in for its own."""
+    return [Output(out.role, out.name, new[out.node]) for out in graph.outputs]

@@ -1,0 +1,494 @@
+"""The ops: what a node can be, each with its one typing rule.
+
+Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Apply, Item.
+Density graph, beside those: Value, Flat, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard, Hoist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from plait.ir.errors import InternalError
+from plait.ir.graph import Graph, Node, Op
+from plait.ir.spec import Part, Spec, family, spec_text
+from plait.ir.types import ArrayType, PlateFrame, TupleType, Type
+
+
+def array(t: Type) -> ArrayType:
+    """The type of a value that is one array."""
+    if not isinstance(t, ArrayType):
+        raise InternalError(f"expected an array, got {t}")
+    return t
+
+
+def array_type(node: Node) -> ArrayType:
+    """The type of a node whose value is one array."""
+    return array(node.type)
+
+
+# -- leaves of the graph ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Input(Op):
+    """A value from outside: an array argument of the model, the flat vector, a scan's carry, a random key."""
+
+    DATA: ClassVar[str] = "data"
+    FLAT: ClassVar[str] = "flat"
+    BODY: ClassVar[str] = "body"
+    KEY: ClassVar[str] = "key"
+
+    name: str
+    kind: str
+    type: ArrayType
+    mnemonic: ClassVar[str] = "input"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 0, self, args)
+        return self.type
+
+    def text(self, names: list[str]) -> str:
+        return f"{self.kind} {self.name!r}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Const(Op):
+    """A value that the program closes over; a Python number stays one, so that promotion stays jax's."""
+
+    value: Any
+    type: ArrayType
+    mnemonic: ClassVar[str] = "const"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 0, self, args)
+        return self.type
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.type.shape == ()
+
+    def text(self, names: list[str]) -> str:
+        if isinstance(self.value, (bool, int, float)):
+            return f"{self.value}"
+        if self.is_scalar and isinstance(self.type.dtype, np.dtype):
+            return f"{np.asarray(self.value).item()}"
+        return "const"
+
+
+@dataclass(frozen=True, slots=True)
+class Plate(Op):
+    """An entered plate; its value are the indices 0 … size-1."""
+
+    frame: PlateFrame
+    type: ArrayType
+    mnemonic: ClassVar[str] = "plate"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 0 and array(self.type).shape == (self.frame.size,), self, args)
+        return self.type
+
+    @property
+    def is_root(self) -> bool:
+        return True
+
+    def text(self, names: list[str]) -> str:
+        return f"plate {self.frame.name!r} size={self.frame.size} dim={self.frame.dim}"
+
+
+# -- sites --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Site(Op):
+    """A random site. Arguments: the distribution's leaves, then `extras` in the order they are named."""
+
+    name: str
+    dist: Part
+    n_leaves: int
+    event_ndim: int
+    plates: tuple[PlateFrame, ...]
+    extras: tuple[str, ...]  # of OBS, MASK, SCALE, KEY
+    type: ArrayType
+
+    OBS: ClassVar[str] = "obs"
+    MASK: ClassVar[str] = "mask"
+    SCALE: ClassVar[str] = "scale"
+    KEY: ClassVar[str] = "key"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == self.n_leaves + len(self.extras), self, args)
+        return self.type
+
+    @property
+    def is_root(self) -> bool:
+        return True
+
+    @property
+    def family(self) -> str:
+        return family(self.dist)
+
+    def leaves(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(args[: self.n_leaves])
+
+    def extra(self, name: str, args: Sequence[Any]) -> Any | None:
+        """The argument of that name, or None where the site has none."""
+        return args[self.n_leaves + self.extras.index(name)] if name in self.extras else None
+
+    def text(self, names: list[str]) -> str:
+        extras = [f" {e}={names[self.n_leaves + i]}" for i, e in enumerate(self.extras)]
+        return f"{self.mnemonic} {spec_text(self.dist, names)}{''.join(extras)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample(Site):
+    """A latent site; its value is the free value."""
+
+    mnemonic: ClassVar[str] = "sample"
+
+
+@dataclass(frozen=True, slots=True)
+class Observe(Site):
+    """A site whose value is given: by `obs`, by `condition`, or (not `replicated`) by `substitute`."""
+
+    replicated: bool = True  # the sampler draws it anew: a posterior predictive replicate
+    mnemonic: ClassVar[str] = "observe"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == self.n_leaves + len(self.extras) and Site.OBS in self.extras, self, args)
+        return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class Factor(Site):
+    """A term of the log joint that the user computed: NumPyro's `Unit` distribution, which has no value."""
+
+    mnemonic: ClassVar[str] = "factor"
+
+
+@dataclass(frozen=True, slots=True)
+class Deterministic(Op):
+    """A named value."""
+
+    name: str
+    plates: tuple[PlateFrame, ...]
+    mnemonic: ClassVar[str] = "deterministic"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1, self, args)
+        return args[0]
+
+    @property
+    def is_root(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Param(Op):
+    """One array of a `param` site; its argument is the initial value. A module's site has several."""
+
+    name: str
+    part: int
+    path: str  # of this array in the site's pytree: "" for a plain array, "[0][1]" inside a module
+    treedef: Any
+    constraint: Part
+    plates: tuple[PlateFrame, ...]
+    mnemonic: ClassVar[str] = "param"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1, self, args)
+        return args[0]
+
+    @property
+    def is_root(self) -> bool:
+        return True
+
+
+# -- code ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Typed(Op):
+    """An op that knows its signature, because a jax trace told it."""
+
+    ins: tuple[ArrayType, ...]
+    out: Type
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        fits = len(args) == len(self.ins) and all(t.same_array(a) for t, a in zip(self.ins, args, strict=True))
+        _expect(fits, self, args)
+        return self.out
+
+
+@dataclass(frozen=True, slots=True)
+class Apply(Typed):
+    """Any jax primitive with its parameters: a wall to a pass that does not know it."""
+
+    primitive: Any
+    params: tuple[tuple[str, Any], ...]  # sorted by name
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.params)
+
+    def text(self, names: list[str]) -> str:
+        shown = [f"{k}={v}" for k, v in self.params if isinstance(v, _SHOWN) and v not in ((), None, False)]
+        return f"{self.primitive.name}{'{' + ', '.join(shown) + '}' if shown else ''} {', '.join(names)}".rstrip()
+
+
+_SHOWN = (bool, int, float, str, tuple, np.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Item(Op):
+    """One of the results of a node that has several."""
+
+    index: int
+    mnemonic: ClassVar[str] = "item"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        (several,) = args
+        if not isinstance(several, TupleType) or self.index >= len(several.items):
+            raise InternalError(f"item {self.index} of {several}")
+        return several.items[self.index]
+
+    def text(self, names: list[str]) -> str:
+        return f"item {names[0]}[{self.index}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan(Typed):
+    """`jax.lax.scan` with the body as a graph. Arguments: constants, initial carry, stacked inputs.
+
+    The body's inputs stand in the same order, its RESULT outputs are the carry and then the stacked ones.
+    """
+
+    body: Graph
+    n_consts: int
+    n_carry: int
+    length: int
+    reverse: bool
+    mnemonic: ClassVar[str] = "scan"
+
+    @property
+    def is_root(self) -> bool:
+        return any(n.op.is_root for n in self.body)
+
+    def split(self, args: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Arguments as (constants, carry, stacked inputs)."""
+        k = self.n_consts + self.n_carry
+        return list(args[: self.n_consts]), list(args[self.n_consts : k]), list(args[k:])
+
+    def text(self, names: list[str]) -> str:
+        consts, carry, xs = (", ".join(part) for part in self.split(names))
+        return f"scan length={self.length}{' reverse' * self.reverse} ({consts}; {carry}; {xs})"
+
+
+# -- density graph --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Op):
+    """The constrained value of a latent site: given from outside, or its first argument where it is `bound`.
+
+    The other arguments describe it, so that a pass finds all it needs here: the leaves of the support,
+    then the site's mask and scale where there are any.
+    """
+
+    name: str
+    family: str
+    support: Part
+    n_leaves: int
+    event_ndim: int
+    masked: bool
+    scaled: bool
+    bound: bool
+    type: ArrayType
+    mnemonic: ClassVar[str] = "value"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        source = args[:1] if self.bound else ()
+        n = self.n_leaves + self.masked + self.scaled + self.bound
+        _expect(len(args) == n and all(self.type.same_array(a) for a in source), self, args)
+        return self.type
+
+    def leaves(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments that are leaves of the support."""
+        return tuple(args[int(self.bound) :][: self.n_leaves])
+
+    def extras(self, args: Sequence[Any]) -> tuple[Any, ...]:
+        """Mask and scale, as far as there are any."""
+        return tuple(args[int(self.bound) :][self.n_leaves :])
+
+    def text(self, names: list[str]) -> str:
+        source = f" = {names[0]}" if self.bound else ""
+        return f"value {self.name!r}{source} in {spec_text(self.support, self.leaves(names))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Flat(Op):
+    """A site's part of the flat unconstrained vector, in the site's unconstrained shape."""
+
+    offset: int
+    type: ArrayType
+    mnemonic: ClassVar[str] = "flat"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        fits = len(args) == 1 and array(args[0]).ndim == 1 and self.offset + self.type.size <= array(args[0]).size
+        _expect(fits, self, args)
+        return self.type
+
+    def text(self, names: list[str]) -> str:
+        return f"flat {names[0]}[{self.offset}:{self.offset + self.type.size}]"
+
+
+@dataclass(frozen=True, slots=True)
+class LogProb(Typed):
+    """Log probability (nats) of a value, unsummed over the batch, masked and scaled.
+
+    Arguments: the value, the distribution's leaves, then the mask and the scale where there are any.
+    """
+
+    site: str
+    dist: Part
+    masked: bool
+    scaled: bool
+    mnemonic: ClassVar[str] = "log_prob"
+
+    def text(self, names: list[str]) -> str:
+        names = list(names)
+        scale = f" scale={names.pop()}" if self.scaled else ""
+        mask = f" mask={names.pop()}" if self.masked else ""
+        return f"log_prob {names[0]} ~ {spec_text(self.dist, names[1:])}{mask}{scale}"
+
+
+@dataclass(frozen=True, slots=True)
+class Constrain(Typed):
+    """The bijection from unconstrained space onto a support. Arguments: u, the support's leaves."""
+
+    support: Part
+    mnemonic: ClassVar[str] = "constrain"
+
+    def text(self, names: list[str]) -> str:
+        return f"constrain {names[0]} to {spec_text(self.support, names[1:])}"
+
+
+@dataclass(frozen=True, slots=True)
+class LogDet(Typed):
+    """log |det dx/du| of `Constrain`, unsummed over the batch, masked and scaled like the site.
+
+    Arguments: u, x, the support's leaves, then the mask and the scale where there are any.
+    """
+
+    site: str
+    support: Part
+    event_ndim: int
+    masked: bool
+    scaled: bool
+    mnemonic: ClassVar[str] = "log_det_jacobian"
+
+
+@dataclass(frozen=True, slots=True)
+class InSupport(Typed):
+    """Whether each element of a value lies in the support. Arguments: x, the support's leaves, a mask where there is one."""
+
+    what: str
+    support: Part
+    masked: bool
+    mnemonic: ClassVar[str] = "in_support"
+
+    def text(self, names: list[str]) -> str:
+        return f"in_support {names[0]} in {spec_text(self.support, names[1:])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Op):
+    """A condition on data alone, read on the host at compile and at every bind.
+
+    Arguments: the elementwise condition (bool), then the values to show when it fails.
+    """
+
+    message: str
+    mnemonic: ClassVar[str] = "check"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 2 and array(args[0]).dtype == np.dtype(bool), self, args)
+        return ArrayType(np.dtype(bool), ())
+
+    def text(self, names: list[str]) -> str:
+        return f"check {names[0]} else {self.message!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sum(Op):
+    """Sum over all axes."""
+
+    mnemonic: ClassVar[str] = "sum"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1, self, args)
+        return ArrayType(array(args[0]).dtype, ())
+
+
+@dataclass(frozen=True, slots=True)
+class AddN(Op):
+    """The sum of any number of scalars: the canonical form of the joint. Of none it is 0 in `dtype`."""
+
+    dtype: Any
+    mnemonic: ClassVar[str] = "add_n"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(all(array(a).shape == () for a in args), self, args)
+        return ArrayType(self.dtype, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Guard(Op):
+    """The first argument where all the other ones hold, else -inf: never NaN outside a support."""
+
+    mnemonic: ClassVar[str] = "guard"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(all(array(a).dtype == np.dtype(bool) for a in args[1:]), self, args)
+        return args[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Hoist(Op):
+    """Where the stages meet: computed by `prepare` once per data set, given to every density call."""
+
+    slot: int
+    mnemonic: ClassVar[str] = "hoist"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1, self, args)
+        return args[0]
+
+    def text(self, names: list[str]) -> str:
+        return f"hoist[{self.slot}] {names[0]}"
+
+
+def aval(t: ArrayType) -> Any:
+    """The jax aval of a type."""
+    return jax.core.ShapedArray(t.shape, t.dtype, weak_type=t.weak)
+
+
+def from_aval(a: Any) -> ArrayType:
+    """The type of a jax aval."""
+    return ArrayType(a.dtype, tuple(a.shape), weak=bool(getattr(a, "weak_type", False)))
+
+
+def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
+    if not fits:
+        raise InternalError(f"{op.mnemonic} does not take ({', '.join(map(str, args))})")
+
+
+__all__ = [
+    "AddN", "Apply", "Check", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
+    "InSupport", "Input", "Item", "LogDet", "LogProb", "Observe", "Param", "Plate", "Sample", "Scan", "Site",
+    "Spec", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval",
+]  # fmt: skip

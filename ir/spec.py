@@ -1,0 +1,293 @@
+"""A distribution (or constraint, or transform) taken apart into what is static and what is an array.
+
+NumPyro's objects are pytrees, but their own leaf order comes from a set and changes from process to
+process, and fields that an author did not declare vanish. So an object is taken apart by its whole
+``__dict__`` in sorted order: arrays and the numbers among its declared parameters become *leaves*
+(operands of a node, hence edges of the graph), everything else stays in the `Spec`. `rebuild` is the
+inverse. Constraints and transforms without an array inside stay the very object they are, because
+NumPyro tells them apart by identity.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpyro.distributions import Distribution, constraints
+from numpyro.distributions.transforms import Transform
+from numpyro.distributions.util import lazy_property
+
+from plait.ir.errors import ModelError
+
+_DERIVED_FIELDS = frozenset({"_validate_args", "_is_validate_args"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """Stands where operand `index` goes."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Static:
+    """A value that is part of the program; compared by value where that is safe, else by identity."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Static):
+            return NotImplemented
+        a, b = self.value, other.value
+        return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+
+    def __hash__(self) -> int:
+        return hash(self.value) if isinstance(self.value, _PLAIN) else id(type(self.value))
+
+
+_PLAIN = (int, float, complex, str, bytes, type(None), type)
+
+
+@dataclass(frozen=True, slots=True)
+class Seq:
+    """A list or a tuple."""
+
+    cls: type
+    items: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A dict, in its own order."""
+
+    cls: type
+    items: tuple[tuple[Any, Part], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A class and its fields, sorted by name."""
+
+    cls: type
+    fields: tuple[tuple[str, Part], ...]
+
+    @property
+    def n_leaves(self) -> int:
+        return len(set(_leaf_indices(self)))
+
+    def field(self, name: str) -> Part | None:
+        return dict(self.fields).get(name)
+
+
+Part = Leaf | Static | Seq | Map | Spec
+
+
+def flatten(obj: Any, what: str) -> tuple[list[Any], Part]:
+    """Takes `obj` apart.
+
+    Args:
+        obj: a NumPyro distribution or constraint, or one of the user's own.
+        what: how to call it in an error, e.g. ``site 'y'``.
+
+    Returns:
+        The arrays, each one once, and the rest.
+
+    Raises:
+        ModelError: a function hides a traced value in its closure, where nobody could see it.
+    """
+    leaves: list[Any] = []
+    seen: dict[int, int] = {}
+
+    def leaf(x: Any) -> Leaf:
+        if id(x) not in seen or isinstance(x, (int, float, complex)):
+            seen[id(x)] = len(leaves)
+            leaves.append(x)
+        return Leaf(seen[id(x)])
+
+    def take(x: Any, numbers: bool) -> Part:
+        if isinstance(x, (bool, np.bool_)) or x is None:
+            return Static(x)
+        if isinstance(x, (jax.Array, np.ndarray, np.generic)) or (numbers and isinstance(x, (int, float, complex))):
+            return leaf(x)
+        if isinstance(x, (list, tuple)) and not hasattr(x, "_fields"):
+            return Seq(type(x), tuple(take(v, numbers) for v in x))
+        if isinstance(x, dict):
+            return Map(type(x), tuple((k, take(v, numbers)) for k, v in x.items()))
+        if isinstance(x, (Distribution, constraints.Constraint, Transform)):
+            return take_object(x)
+        return Static(_checked_static(x, what))
+
+    def take_object(x: Any) -> Part:
+        if not isinstance(x, Distribution) and not _has_array(x):
+            return Static(x)
+        declared = set(type(x).gather_pytree_data_fields()) if isinstance(x, Distribution) else set()
+        fields = [
+            (name, take(value, name in declared))
+            for name, value in sorted(_state(x).items())
+            if name in declared or not isinstance(inspect.getattr_static(type(x), name, None), lazy_property)
+        ]
+        return Spec(type(x), tuple(fields))
+
+    return leaves, take(obj, False)
+
+
+def rebuild(part: Part, leaves: Sequence[Any]) -> Any:
+    """The object of `flatten`, with other arrays in its leaves. Validation stays off: checks are nodes."""
+    match part:
+        case Leaf(index):
+            return leaves[index]
+        case Static(value):
+            return value
+        case Seq(cls, items):
+            return cls(rebuild(item, leaves) for item in items)
+        case Map(cls, pairs):
+            return cls((key, rebuild(item, leaves)) for key, item in pairs)
+        case Spec(cls, fields):
+            obj = cls.__new__(cls)
+            obj.__dict__.update({name: rebuild(item, leaves) for name, item in fields})
+            if issubclass(cls, Distribution):
+                obj.__dict__["_validate_args"] = False
+            return obj
+
+
+def spec_text(part: Part, names: Sequence[str]) -> str:
+    """``Normal(mu, tau).expand([8])``: as a user would write it, with `names` for the leaves."""
+    match part:
+        case Leaf(index):
+            return names[index]
+        case Static(value):
+            return _static_text(value)
+        case Seq(_, items):
+            return f"[{', '.join(spec_text(item, names) for item in items)}]"
+        case Map(_, pairs):
+            return f"{{{', '.join(f'{k}: {spec_text(v, names)}' for k, v in pairs)}}}"
+        case Spec():
+            return _object_text(part, names)
+
+
+def family(part: Part) -> str:
+    """The name of the distribution below expansions, masks and event dimensions."""
+    while isinstance(part, Spec) and part.cls.__name__ in _WRAPPERS:
+        inner = part.field("base_dist")
+        if inner is None:
+            break
+        part = inner
+    return part.cls.__name__ if isinstance(part, Spec) else _static_text(part)
+
+
+_WRAPPERS = {"ExpandedDistribution", "Independent", "MaskedDistribution"}
+
+
+def _object_text(spec: Spec, names: Sequence[str]) -> str:
+    fields = dict(spec.fields)
+    inner = spec_text(fields["base_dist"], names) if "base_dist" in fields else ""
+    match spec.cls.__name__:
+        case "ExpandedDistribution":
+            return f"{inner}.expand({spec_text(fields['_batch_shape'], names)})"
+        case "Independent":
+            return f"{inner}.to_event({spec_text(fields['reinterpreted_batch_ndims'], names)})"
+        case "MaskedDistribution":
+            return f"{inner}.mask({spec_text(fields['_mask'], names)})"
+    shown = [n for n in getattr(spec.cls, "arg_constraints", {}) if n in fields]
+    if shown:
+        return f"{spec.cls.__name__}({', '.join(spec_text(fields[n], names) for n in shown)})"
+    public = [(n, v) for n, v in spec.fields if not n.startswith("_") and n not in _NOISE]
+    return f"{spec.cls.__name__}({', '.join(f'{n}={spec_text(v, names)}' for n, v in public)})"
+
+
+_NOISE = {"has_enumerate_support", "reparametrized_params"}
+
+
+def _static_text(value: Any) -> str:
+    if isinstance(value, (type, types.FunctionType, types.MethodType)):
+        return value.__qualname__
+    if isinstance(value, Static):
+        return _static_text(value.value)
+    if isinstance(value, (constraints.Constraint, Transform)):
+        return constraint_name(value)
+    # the address in a default repr would make the text differ from process to process
+    default_repr = type(value).__repr__ is object.__repr__
+    return type(value).__qualname__ if default_repr else repr(value)
+
+
+def constraint_name(constraint: Any) -> str:
+    """``positive``, ``interval(lower_bound=0, upper_bound=2)``, ``independent(real, 1)``."""
+    for name in _CONSTRAINT_NAMES:
+        if getattr(constraints, name) is constraint:
+            return name
+    if isinstance(constraint, constraints.independent):
+        inner = constraint_name(constraint.base_constraint)
+        return f"{inner}^{constraint.reinterpreted_batch_ndims}"
+    fields = [(n, v) for n, v in sorted(_state(constraint).items()) if not n.startswith("_")]
+    name = type(constraint).__name__.lstrip("_")
+    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+    return f"{snake}({', '.join(f'{n}={_static_text(v)}' for n, v in fields)})" if fields else snake
+
+
+_CONSTRAINT_NAMES = [
+    name for name in constraints.__all__ if isinstance(getattr(constraints, name), constraints.Constraint)
+]  # fmt: skip
+
+
+def _leaf_indices(part: Part) -> list[int]:
+    match part:
+        case Leaf(index):
+            return [index]
+        case Static():
+            return []
+        case Seq(_, items):
+            return [i for item in items for i in _leaf_indices(item)]
+        case Map(_, pairs) | Spec(_, pairs):
+            return [i for _, item in pairs for i in _leaf_indices(item)]
+
+
+def _state(obj: Any) -> dict[str, Any]:
+    """`__dict__` without what is derived from the rest (a weak reference to the inverse transform)."""
+    return {
+        name: None if isinstance(value, weakref.ref) else value
+        for name, value in vars(obj).items()
+        if name not in _DERIVED_FIELDS
+    }
+
+
+def _has_array(obj: Any) -> bool:
+    """Whether an array sits anywhere inside a constraint or transform."""
+    values: list[Any] = list(_state(obj).values())
+    while values:
+        value = values.pop()
+        if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+            return True
+        if isinstance(value, (list, tuple)):
+            values.extend(value)
+        elif isinstance(value, Mapping):
+            values.extend(value.values())
+        elif isinstance(value, (constraints.Constraint, Transform, Distribution)):
+            values.extend(_state(value).values())
+    return False
+
+
+def _checked_static(value: Any, what: str) -> Any:
+    if isinstance(value, Callable) and any(isinstance(c, jax.core.Tracer) for c in closure_values(value)):  # type: ignore[arg-type]
+        raise ModelError(
+            f"{what} holds the function {_static_text(value)!r}, which closes over a value computed in the "
+            "model: plait can't see such a value; make it a field of the distribution"
+        )
+    return value
+
+
+def closure_values(function: Any) -> list[Any]:
+    """What a function closes over, looked up without calling it."""
+    cells = getattr(function, "__closure__", None) or ()
+    found = []
+    for cell in cells:
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # a cell that is still empty
+            continue
+    return found

@@ -1,0 +1,103 @@
+"""What a node's value is: dtype, shape, plate names of its axes, support; and where the user wrote it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loc:
+    """A line of the user's file."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlateFrame:
+    """An open plate as a site sees it: `dim` counts from the right of the batch shape, so it is negative."""
+
+    name: str
+    size: int
+    dim: int
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayType:
+    """Type of an array value.
+
+    Attributes:
+        dtype: a numpy dtype, or one of jax's key dtypes.
+        shape: sizes of the axes.
+        axes: for each axis the name of its plate, or None for an anonymous (event) axis.
+        support: how the field calls the set of allowed values, for the value of a site.
+        weak: came from a Python number, so it gives way to other dtypes in jax's promotion.
+    """
+
+    dtype: Any
+    shape: Shape
+    axes: tuple[str | None, ...] = ()
+    support: str | None = None
+    weak: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.axes:
+            object.__setattr__(self, "axes", (None,) * len(self.shape))
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def same_array(self, other: object) -> bool:
+        """Equal dtype and shape: names and supports are claims on top of that."""
+        return isinstance(other, ArrayType) and (self.dtype, self.shape) == (other.dtype, other.shape)
+
+    def __str__(self) -> str:
+        sizes = [f"{a}:{n}" if a else str(n) for a, n in zip(self.axes, self.shape, strict=True)]
+        text = f"{_SHORT.get(str(self.dtype), str(self.dtype))}[{', '.join(sizes)}]"
+        return f"{text} {self.support}" if self.support else text
+
+
+@dataclass(frozen=True, slots=True)
+class TupleType:
+    """Type of an equation with several results; `item` nodes take them apart."""
+
+    items: tuple[ArrayType, ...]
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.items))})"
+
+
+Type = ArrayType | TupleType
+
+_SHORT = {
+    "float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16", "bool": "bool",
+    "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
+    "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "key<fry>": "key",
+}  # fmt: skip
+
+
+def axis_names(batch_ndim: int, event_ndim: int, plates: Sequence[PlateFrame]) -> tuple[str | None, ...]:
+    """Names of the axes of a site: a plate at `dim` names the axis `dim` from the right of the batch."""
+    names: list[str | None] = [None] * (batch_ndim + event_ndim)
+    for plate in plates:
+        if -plate.dim <= batch_ndim:
+            names[batch_ndim + plate.dim] = plate.name
+    return tuple(names)

@@ -1,0 +1,28 @@
+"""plait: a compiler for probabilistic models.
+
+Write a model with five primitives (NumPyro's, with `numpyro.distributions`), compile it once, and use its
+log density, gradient and sampler: see `plait.compile`.
+"""
+
+from plait.compiler import handlers
+from plait.compiler.primitives import deterministic, factor, module, param, plate, sample
+from plait.ir.errors import (
+    BindError,
+    CertificateError,
+    DataError,
+    InternalError,
+    ModelError,
+    PassError,
+    PlaitError,
+    ValueNamesError,
+)
+from plait.runtime.compile import compile
+from plait.runtime.compiled import CompiledModel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BindError", "CertificateError", "CompiledModel", "DataError", "InternalError", "ModelError", "PassError",
+    "PlaitError", "ValueNamesError", "compile", "deterministic", "factor", "handlers", "module", "param", "plate",
+    "sample",
+]  # fmt: skip

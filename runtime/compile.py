@@ -1,0 +1,88 @@
+"""The driver: trace → passes → lower → bind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from plait.compiler.certify import Case, certify
+from plait.compiler.lower.density import lower
+from plait.compiler.passes import PIPELINE, run_passes
+from plait.compiler.trace import Arguments, split_arguments, trace
+from plait.ir.graph import Graph
+from plait.ir.verify import verify
+from plait.runtime.compiled import CompiledModel
+from plait.runtime.program import Program
+
+
+def compile(
+    model: Callable[..., Any],
+    /,
+    *args: Any,
+    static: Sequence[str] = (),
+    passes: Mapping[str, bool] | None = None,
+    check: bool = False,
+    on_graph: Callable[[str, Graph], None] | None = None,
+    **kwargs: Any,
+) -> CompiledModel:
+    """Compiles a model function on its arguments.
+
+    The function is called once. Array arguments are data, which `CompiledModel.bind` can replace; everything
+    else is part of the program.
+
+    Args:
+        model: calls plait's primitives.
+        *args: the model's arguments.
+        static: names of arguments that the model uses as Python values, such as group labels or sizes.
+        passes: optional passes by name, False to switch one off. `plait.passes()` lists them.
+        check: compare value and gradient after every pass with the reference interpreter in float64, at random
+            points. This traces the model a second time and is slow.
+        on_graph: called with ("trace", graph) and then with each pass's name and result.
+        **kwargs: the model's keyword arguments.
+
+    Returns:
+        The compiled model, bound to the data.
+
+    Raises:
+        ModelError: the model can't be compiled; names the site and the line.
+        DataError: the data contradict the model.
+        CertificateError: `check` found a wrong pass.
+    """
+    history: list[tuple[str, Graph]] = []
+
+    def record(name: str, graph: Graph) -> None:
+        history.append((name, graph))
+        if on_graph is not None:
+            on_graph(name, graph)
+
+    arguments = split_arguments(model, args, kwargs, static)
+    graph = trace(model, arguments)
+    verify(graph)
+    record("trace", graph)
+    density = run_passes(graph, PIPELINE, passes or {}, record)
+    program = Program(graph, lower(density), tuple(history), arguments)
+    compiled = CompiledModel.bound(program, arguments.arrays)
+    return _certified(compiled, model, static) if check else compiled
+
+
+def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Sequence[str]) -> CompiledModel:
+    program = compiled._program
+    with jax.enable_x64(True):
+        args, kwargs = program.arguments.rebuild([_exact(a) for a in program.arguments.arrays])
+        exact: Arguments = split_arguments(model, args, kwargs, static)
+        reference = trace(model, exact)
+        params = [jnp.asarray(_exact(p)) for p in compiled._params_or_drawn()]
+        exact_case = Case(exact.arrays, params)
+    case = Case(program.arguments.arrays, compiled._params_or_drawn())
+    certificate = certify(program.history, case, reference, exact_case, program.lowered.slots)
+    return compiled._with(certificate=certificate)
+
+
+def _exact(x: Any) -> Any:
+    """Floats in float64, and everything on the host, so that no narrow dtype enters the reference."""
+    x = np.asarray(x)
+    return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x

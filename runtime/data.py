@@ -1,0 +1,70 @@
+"""New data for a compiled program: only what may differ differs, else an error that says what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from plait.compiler.trace import Arguments, argument_leaves, canonical
+from plait.ir.errors import BindError
+from plait.ir.ops import from_aval
+from plait.runtime.names import unknown_names
+
+
+def rebound_arrays(arguments: Arguments, current: Sequence[Any], new: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The data arrays with some arguments replaced.
+
+    Args:
+        arguments: of the compile.
+        current: the arrays that are bound now.
+        new: by argument name, whole arguments.
+
+    Raises:
+        BindError: a shape, dtype, structure or static value differs from the compile's.
+        DataError: a value does not fit into the dtype.
+    """
+    unknown_names(new.keys(), list(arguments.values), "argument")
+    arrays = dict(zip(arguments.names, current, strict=True))
+    for name, value in new.items():
+        leaves = argument_leaves({name: value})
+        _same_structure(name, arguments, leaves)
+        for label, leaf in leaves.items():
+            if label in arrays:
+                arrays[label] = _same_type(label, leaf, arrays[label])
+            elif not _equal(leaf, arguments.static[label]):
+                raise BindError(
+                    f"{label!r} is part of the program, compiled for {arguments.static[label]!r}, got {leaf!r}: "
+                    "call plait.compile again"
+                )
+    return tuple(arrays.values())
+
+
+def _same_structure(name: str, arguments: Arguments, leaves: Mapping[str, Any]) -> None:
+    expected = argument_leaves({name: arguments.values[name]})
+    if expected.keys() != leaves.keys():
+        raise BindError(
+            f"argument {name!r} has the parts {sorted(leaves)}, compiled for {sorted(expected)}: "
+            "call plait.compile again"
+        )
+
+
+def _same_type(label: str, leaf: Any, before: Any) -> Any:
+    try:
+        array = leaf if isinstance(leaf, jax.Array) else canonical(np.asarray(leaf), label)
+    except ValueError as e:
+        raise BindError(f"data {label!r} is no array: {e}") from None
+    new, old = (from_aval(jax.typeof(x)) for x in (array, before))
+    same_kind = np.can_cast(new.dtype, old.dtype, "same_kind") if isinstance(new.dtype, np.dtype) else False
+    if new.shape != old.shape or not same_kind:
+        raise BindError(f"data {label!r} is {new}, compiled for {old}: call plait.compile again")
+    return array if new.dtype == old.dtype else array.astype(old.dtype)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return bool(np.array_equal(a, b))
+    same = a is b or a == b
+    return same if isinstance(same, bool) else bool(np.all(same))

@@ -1,0 +1,60 @@
+"""Names of values and of the flat vector's entries, and the errors that dicts of values deserve."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from plait.compiler.passes.unconstrain import Slot
+from plait.ir.errors import ValueNamesError
+from plait.ir.types import Shape
+
+
+def flat_names(slots: Sequence[Slot]) -> tuple[str, ...]:
+    """``mu``, ``theta[0]``, ``L[0,1]``: one for each entry of the unconstrained vector."""
+    return tuple(name for slot in slots for name in entry_names(slot.name, slot.unconstrained.shape))
+
+
+def entry_names(name: str, shape: Shape) -> Iterable[str]:
+    """A name for each entry of an array in C order; a scalar has the site's own."""
+    for index in itertools.product(*map(range, shape)):
+        yield f"{name}[{','.join(map(str, index))}]" if index else name
+
+
+def unknown_names(given: Collection[str], known: Sequence[str], what: str) -> None:
+    """Raises ValueNamesError where `given` has a name that is not `known`, with the nearest one."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueNamesError(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
+
+
+def ordered_values(
+    values: Mapping[str, Any], expected: Mapping[str, Shape], what: str, batch: Shape = ()
+) -> list[Any]:
+    """The values in program order.
+
+    Raises:
+        ValueNamesError: one is missing, unknown, or has another shape than the site.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueNamesError(f"expected a dict of {what} values by name, got {type(values).__name__}")
+    unknown_names(values.keys(), list(expected), what)
+    missing = [name for name in expected if name not in values]
+    if missing:
+        raise ValueNamesError(f"no value for {what} {_listed(missing)} (expected: {_listed(list(expected))})")
+    for name, shape in expected.items():
+        got = jnp.shape(values[name])
+        if got != batch + shape:
+            raise ValueNamesError(f"{what} {name!r} has shape {batch + shape}, got a value of shape {got}")
+    return [values[name] for name in expected]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [repr(n) for n in names[:12]]
+    return ", ".join(shown) + (f", … ({len(names)} in all)" if len(names) > 12 else "") or "none"
