@@ -14,8 +14,7 @@ from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.passes.unconstrain import Slot
 from plait.compiler.reference import Report, interpret
 from plait.ir.errors import CertificateError
-from plait.ir.graph import Graph
-from plait.ir.ops import Site
+from plait.ir.graph import Graph, Role
 
 TOLERANCE = {np.dtype("float64"): 1e-8, np.dtype("float32"): 2e-3}
 
@@ -97,7 +96,7 @@ class _Truth:
 def _compare(
     stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth: _Truth, point: int
 ) -> Row:
-    lowered = None if graph.of(Site) else lower(graph)
+    lowered = lower(graph) if graph.named(Role.LOG_JOINT) else None
     if lowered is not None and lowered.log_density is not None:
         known, _ = lowered.prepare(case.data)
         wanted = (truth.density, truth.d_density)

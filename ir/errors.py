@@ -57,3 +57,7 @@ class CertificateError(PlaitError):
 
 class InternalError(PlaitError):
     """A defect of plait itself: a graph that left a pass does not verify."""
+
+
+class MissingExtraError(PlaitError, ImportError):
+    """A part of plait was asked for whose optional packages are not installed; names the extra."""

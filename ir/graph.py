@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 import networkx as nx
 
 from plait.ir.errors import InternalError
+from plait.ir.text import to_text
 from plait.ir.types import Loc, Type
 
 OpT = TypeVar("OpT", bound="Op")
@@ -33,6 +34,21 @@ class Op:
     def is_root(self) -> bool:
         """Whether the node stays in the graph although nobody uses its value."""
         return False
+
+    @property
+    def label(self) -> str | None:
+        """The name that the user gave to this value, if any."""
+        return None
+
+    @property
+    def literal(self) -> str | None:
+        """How a scalar constant reads inside its users; None for everything else."""
+        return None
+
+    @property
+    def inner(self) -> Graph | None:
+        """The graph inside the op (a scan's body), if any."""
+        return None
 
     def text(self, names: list[str]) -> str:
         """The op with its arguments' names, as the text form prints it."""
@@ -115,8 +131,6 @@ class Graph:
         return graph
 
     def __str__(self) -> str:
-        from plait.ir.text import to_text
-
         return to_text(self)
 
 

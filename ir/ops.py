@@ -48,6 +48,10 @@ class Input(Op):
     type: ArrayType
     mnemonic: ClassVar[str] = "input"
 
+    @property
+    def label(self) -> str | None:
+        return self.name
+
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == 0, self, args)
         return self.type
@@ -69,14 +73,14 @@ class Const(Op):
         return self.type
 
     @property
-    def is_scalar(self) -> bool:
-        return self.type.shape == ()
-
-    def text(self, names: list[str]) -> str:
+    def literal(self) -> str | None:
         if isinstance(self.value, (bool, int, float)):
             return f"{self.value}"
-        if self.is_scalar and isinstance(self.type.dtype, np.dtype):
+        if self.type.shape == () and isinstance(self.type.dtype, np.dtype):
             return f"{np.asarray(self.value).item()}"
+        return None
+
+    def text(self, names: list[str]) -> str:
         return "const"
 
 
@@ -87,6 +91,10 @@ class Plate(Op):
     frame: PlateFrame
     type: ArrayType
     mnemonic: ClassVar[str] = "plate"
+
+    @property
+    def label(self) -> str | None:
+        return self.frame.name
 
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == 0 and array(self.type).shape == (self.frame.size,), self, args)
@@ -119,6 +127,10 @@ class Site(Op):
     MASK: ClassVar[str] = "mask"
     SCALE: ClassVar[str] = "scale"
     KEY: ClassVar[str] = "key"
+
+    @property
+    def label(self) -> str | None:
+        return self.name
 
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == self.n_leaves + len(self.extras), self, args)
@@ -178,6 +190,10 @@ class Deterministic(Op):
     plates: tuple[PlateFrame, ...]
     mnemonic: ClassVar[str] = "deterministic"
 
+    @property
+    def label(self) -> str | None:
+        return self.name
+
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == 1, self, args)
         return args[0]
@@ -198,6 +214,10 @@ class Param(Op):
     constraint: Part
     plates: tuple[PlateFrame, ...]
     mnemonic: ClassVar[str] = "param"
+
+    @property
+    def label(self) -> str | None:
+        return f"{self.name}{self.path}"
 
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == 1, self, args)
@@ -275,6 +295,10 @@ class Scan(Typed):
     mnemonic: ClassVar[str] = "scan"
 
     @property
+    def inner(self) -> Graph | None:
+        return self.body
+
+    @property
     def is_root(self) -> bool:
         return any(n.op.is_root for n in self.body)
 
@@ -309,6 +333,10 @@ class Value(Op):
     bound: bool
     type: ArrayType
     mnemonic: ClassVar[str] = "value"
+
+    @property
+    def label(self) -> str | None:
+        return self.name
 
     def infer(self, args: tuple[Type, ...]) -> Type:
         source = args[:1] if self.bound else ()

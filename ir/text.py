@@ -1,18 +1,17 @@
-"""The text form: one line a node, the same grammar at every stage; and the hash of a graph's structure."""
+"""The text form: one line a node, the same grammar at every stage.
+
+It reads nodes through `Op.text`, `Op.label`, `Op.literal` and `Op.inner` only, so a new op prints itself.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
-from plait.ir.graph import Graph, Node
-from plait.ir.ops import Const, Deterministic, Input, Param, Plate, Scan, Site, Value
+Nodes = Any  # a Graph: this file stands below ir.graph, which prints itself with it
 
 
-def to_text(graph: Graph, *, lines: bool = False) -> str:
+def to_text(graph: Nodes, *, lines: bool = False) -> str:
     """The graph as text.
 
     Args:
@@ -25,65 +24,33 @@ def to_text(graph: Graph, *, lines: bool = False) -> str:
     return "\n".join(_graph_lines(graph, lines, "")) + "\n"
 
 
-def _graph_lines(graph: Graph, lines: bool, indent: str) -> list[str]:
+def _graph_lines(graph: Nodes, lines: bool, indent: str) -> list[str]:
     names = node_names(graph)
     out: list[str] = []
-    for node in graph:
-        if _inline(node):
+    for node in graph.nodes:
+        if node.op.literal is not None:
             continue
         loc = f"  # {node.loc}" if lines and node.loc else ""
         out.append(f"{indent}{names[node]}: {node.type} = {node.op.text([names[a] for a in node.args])}{loc}")
-        if isinstance(node.op, Scan):
-            out += _graph_lines(node.op.body, lines, indent + "    ")
+        if node.op.inner is not None:
+            out += _graph_lines(node.op.inner, lines, indent + "    ")
     for o in graph.outputs:
         name = f" {o.name}" if o.name else ""
         out.append(f"{indent}{o.role.value}{name} = {names[o.node]}")
     return out
 
 
-def node_names(graph: Graph) -> dict[Node, str]:
-    """A unique name for each node: a site's own, `%3` for code, the number itself for a scalar constant."""
-    wanted = {n: _own_name(n) for n in graph}
-    uses = Counter(name for name in wanted.values() if name)
-    names: dict[Node, str] = {}
+def node_names(graph: Nodes) -> dict[Any, str]:
+    """A unique name for each node: a site's own, ``%3`` for code, the number itself for a scalar constant."""
+    uses = Counter(node.op.label for node in graph.nodes if node.op.label)
+    names: dict[Any, str] = {}
     counter = 0
-    for node in graph:
-        own = wanted[node]
-        if _inline(node):
-            names[node] = node.op.text([])
-        elif own and uses[own] == 1:
-            names[node] = own
+    for node in graph.nodes:
+        if node.op.literal is not None:
+            names[node] = node.op.literal
+        elif node.op.label and uses[node.op.label] == 1:
+            names[node] = node.op.label
         else:
             names[node] = f"%{counter}"
             counter += 1
     return names
-
-
-def structural_hash(graph: Graph) -> str:
-    """SHA-256 over the text and the constants' bytes: equal for equal programs, in every process."""
-    digest = hashlib.sha256(to_text(graph).encode())
-    for node in graph:
-        if isinstance(node.op, Const) and not _inline(node):
-            digest.update(_bytes(node.op.value))
-    return digest.hexdigest()
-
-
-def _own_name(node: Node) -> str | None:
-    op: Any = node.op
-    if isinstance(op, (Site, Input, Value, Deterministic)):
-        return str(op.name)
-    if isinstance(op, Param):
-        return f"{op.name}{op.path}"
-    return f"{op.frame.name}" if isinstance(op, Plate) else None
-
-
-def _inline(node: Node) -> bool:
-    return isinstance(node.op, Const) and node.op.is_scalar and node.op.text([]) != "const"
-
-
-def _bytes(value: Any) -> bytes:
-    array = np.asarray(value)
-    return f"{array.dtype}{array.shape}".encode() + array.tobytes()
-
-
-__all__ = ["node_names", "structural_hash", "to_text"]

@@ -64,9 +64,9 @@ def _parameter_checks(builder: Builder, node: Node, env: dict[Node, Node], known
         if arg not in known or op.masked:
             continue
         message = f"site {op.site!r}: parameter {name!r} must be {constraint_name(constraint)}"
-        if isinstance(arg.op, Const) and arg.op.is_scalar:
+        if isinstance(arg.op, Const) and arg.op.literal is not None:
             if not np.all(np.asarray(constraint(np.asarray(arg.op.value)))):
-                raise DataError(f"{message}, got {arg.op.text([])}", node.loc)
+                raise DataError(f"{message}, got {arg.op.literal}", node.loc)
             continue
         check = signature(InSupport, (array_type(arg),), f"site {op.site!r}", Static(constraint), False)
         inside = builder.add(check, [env[arg]], node.loc)

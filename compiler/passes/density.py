@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import constraints
+from numpyro.distributions import MaskedDistribution, constraints
 
 from plait.compiler.importer import Builder
 from plait.compiler.staged import results, signature, support_of
@@ -23,7 +23,7 @@ from plait.ir.ops import (
     AddN, Deterministic, Factor, Guard, InSupport, Input, Item, LogProb, Observe, Param, Sample, Scan, Site,
     Value, array_type,
 )  # fmt: skip
-from plait.ir.spec import Part, Static
+from plait.ir.spec import Part, Spec, Static
 from plait.ir.types import ArrayType, Loc, TupleType
 
 
@@ -105,7 +105,7 @@ class _Level(Builder):
         typed = signature(LogProb, _types(args), op.name, op.dist, mask is not None, scale is not None)
         out = replace(typed.out, axes=_batch_axes(op, typed.out))
         self.terms.append((op.name, self.add(replace(typed, out=out), args, loc)))
-        if isinstance(op, Observe):
+        if isinstance(op, Observe) and not _masks_itself(op.dist):
             support, support_leaves = self._support(op, leaves, loc)
             self._guard(op.name, value, support, support_leaves, mask, False, loc)
         return value
@@ -148,8 +148,8 @@ class _Level(Builder):
         self, name: str, value: Node, support: Part, leaves: Sequence[Node], mask: Node | None, latent: bool, loc: Loc | None
     ) -> None:
         """Outside its support a value has density 0, which not every log_prob says by itself."""
-        if latent and is_real(support):
-            return
+        if is_real(support) and (latent or self.is_body):
+            return  # a NaN or an infinity says so itself in the log_prob
         args = (value, *leaves, *([] if mask is None else [mask]))
         op = signature(InSupport, _types(args), f"site {name!r}", support, mask is not None)
         self.guards.append((self.add(op, args, loc), latent))
@@ -218,6 +218,15 @@ def is_real(support: Part) -> bool:
     while isinstance(constraint, constraints.independent):
         constraint = constraint.base_constraint
     return any(constraint is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
+
+
+def _masks_itself(part: Part) -> bool:
+    """Whether the user masked the distribution (not by a handler): what it masks may be anything."""
+    while isinstance(part, Spec):
+        if part.cls is MaskedDistribution:
+            return True
+        part = part.field("base_dist") or Static(None)
+    return False
 
 
 def depends_on_step(support: Part) -> bool:

@@ -51,7 +51,7 @@ def _key(node: Node, args: tuple[Node, ...]) -> Any | None:
     """Equal keys mean equal values; None where a node is never merged (sites, inputs, arrays)."""
     op = node.op
     if isinstance(op, Const):
-        return ("const", op.type, type(op.value), op.text([])) if op.is_scalar and op.text([]) != "const" else None
+        return None if op.literal is None else ("const", op.type, type(op.value), op.literal)
     if not isinstance(op, (Apply, Item, Sum)):
         return None
     key = (op, args)

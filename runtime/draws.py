@@ -1,0 +1,119 @@
+"""What every sampler adapter takes and gives: starting points, progress, draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from plait.ir.errors import ModelError, ValueNamesError
+from plait.runtime.compiled import CompiledModel
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a running sampler stands; adapters hand one to `on_progress` after each block of draws.
+
+    Attributes:
+        phase: "compile" (once, before XLA compiles the sampler), "warmup" or "draws".
+        done: iterations of this phase so far, of each chain.
+        total: iterations of this phase, of each chain.
+        divergences: divergent transitions of this phase so far, over all chains.
+        step_size: mean over the chains of the last one used; None before there is one.
+    """
+
+    phase: str
+    done: int
+    total: int
+    divergences: int = 0
+    step_size: float | None = None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Posterior draws, on the host.
+
+    Attributes:
+        values: by site, latents and deterministics, constrained: (chains, draws, *site).
+        unconstrained: (chains, draws, dim), what `values` were computed from.
+        stats: by name, (chains, draws): ``acceptance_rate``, ``diverging``, ``energy`` (nats),
+            ``n_steps`` (gradients), ``tree_depth``, ``step_size``, as far as the sampler has them.
+    """
+
+    values: Mapping[str, np.ndarray]
+    unconstrained: np.ndarray
+    stats: Mapping[str, np.ndarray]
+
+    @property
+    def chains(self) -> int:
+        return int(self.unconstrained.shape[0])
+
+    @property
+    def draws(self) -> int:
+        """Draws of each chain."""
+        return int(self.unconstrained.shape[1])
+
+    @property
+    def divergences(self) -> int:
+        """Divergent transitions over all chains."""
+        return int(np.sum(self.stats.get("diverging", 0)))
+
+    def __repr__(self) -> str:
+        sites = ", ".join(f"{name}{list(v.shape[2:]) if v.ndim > 2 else ''}" for name, v in self.values.items())
+        return f"Draws({self.chains} chains × {self.draws} draws of {sites})"
+
+
+def constrained_draws(compiled: CompiledModel, z: Any, stats: Mapping[str, Any]) -> Draws:
+    """The draws of a sampler that ran on the flat vector.
+
+    Args:
+        compiled: the model that it ran on.
+        z: (chains, draws, dim).
+        stats: by name, (chains, draws).
+    """
+    values = compiled.constrain(z, deterministic=True)
+    return Draws(
+        {name: np.asarray(v) for name, v in values.items()},
+        np.asarray(z),
+        {name: np.asarray(v) for name, v in stats.items()},
+    )
+
+
+def start_points(compiled: CompiledModel, key: Any, chains: int, init: Any = None) -> Any:
+    """A starting point for each chain.
+
+    Args:
+        compiled: the model.
+        key: a jax random key, unused where `init` is given.
+        chains: how many points.
+        init: unconstrained points, (dim,) for all chains or (chains, dim); default `init_params`.
+
+    Returns:
+        (chains, dim).
+
+    Raises:
+        ModelError: the model has nothing to sample, or a point has no finite density and gradient.
+        ValueNamesError: `init` has another shape.
+    """
+    if compiled.dim == 0:
+        raise ModelError("the model has no latent site, so there is nothing to sample")
+    if init is None:
+        return compiled.init_params(key, (chains,))
+    if jnp.shape(init) not in ((compiled.dim,), (chains, compiled.dim)):
+        raise ValueNamesError(f"init has shape ({chains}, {compiled.dim}), got {jnp.shape(init)}")
+    points = jnp.broadcast_to(jnp.asarray(init, dtype=float), (chains, compiled.dim))
+    value, grad = jax.vmap(compiled.log_density_and_grad)(points)
+    usable = np.isfinite(value) & np.all(np.isfinite(grad), axis=-1)
+    if not usable.all():
+        raise ModelError(f"init of chain {int(np.argmin(usable))} has no finite log density and gradient")
+    return points
+
+
+__all__ = ["Draws", "OnProgress", "Progress", "constrained_draws", "start_points"]
