@@ -71,9 +71,11 @@ def _collect(graph: Graph, drawn: nx.DiGraph, entering: Sources, around: tuple[P
         elif isinstance(node.op, Item) and node in sources:
             continue
         elif (site := _drawn(node, around)) is not None:
-            drawn.add_node(site.name, site=site)
-            drawn.add_edges_from((parent, site.name) for parent in sorted(above))
-            sources[node] = frozenset({site.name})
+            # an argument is often called like the site that observes it
+            key = f"{site.name} (data)" if site.kind == "data" else site.name
+            drawn.add_node(key, site=site)
+            drawn.add_edges_from((parent, key) for parent in sorted(above))
+            sources[node] = frozenset({key})
         else:
             sources.setdefault(node, above)
     return sources
@@ -135,35 +137,36 @@ def to_dot(graph: Graph) -> str:
     drawn = site_graph(graph)
     sites: dict[str, DrawnSite] = dict(drawn.nodes(data="site"))
     lines = ["digraph model {", "  compound=true; node [fontname=Helvetica]; graph [fontname=Helvetica];"]
-    lines += _boxes(_nesting(list(sites.values())), "  ", (), "cluster")
+    lines += _boxes(_nesting(sites), "  ", (), "cluster")
     for a, b, temporal in drawn.edges(data="temporal"):
         style = " [style=dashed]" if temporal else ""
         lines.append(f"  {_quoted(a)} -> {_quoted(b)}{style};")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _nesting(sites: list[DrawnSite]) -> list[tuple[DrawnSite, tuple[PlateFrame, ...]]]:
+_Placed = tuple[str, DrawnSite, tuple[PlateFrame, ...]]
+
+
+def _nesting(sites: dict[str, DrawnSite]) -> list[_Placed]:
     """For each site its plates in the order of the boxes: the plate with more sites is the outer one."""
     count: dict[PlateFrame, int] = {}
-    for site in sites:
+    for site in sites.values():
         for p in site.plates:
             count[_key(p)] = count.get(_key(p), 0) + 1
     order = sorted(count, key=lambda p: (-count[p], p.name))
-    return [(s, tuple(p for p in order if p in {_key(q) for q in s.plates})) for s in sites]
+    return [(k, s, tuple(p for p in order if p in {_key(q) for q in s.plates})) for k, s in sites.items()]
 
 
 def _key(p: PlateFrame) -> PlateFrame:
     return PlateFrame(p.name, p.size, 0)
 
 
-def _boxes(
-    placed: list[tuple[DrawnSite, tuple[PlateFrame, ...]]], indent: str, path: tuple[PlateFrame, ...], prefix: str
-) -> Iterator[str]:
+def _boxes(placed: list[_Placed], indent: str, path: tuple[PlateFrame, ...], prefix: str) -> Iterator[str]:
     depth = len(path)
-    for site, plates in placed:
+    for key, site, plates in placed:
         if plates == path:
-            yield indent + _dot_node(site)
-    inner = dict.fromkeys(plates[depth] for _, plates in placed if len(plates) > depth and plates[:depth] == path)
+            yield indent + _dot_node(key, site)
+    inner = dict.fromkeys(plates[depth] for _, _, plates in placed if len(plates) > depth and plates[:depth] == path)
     for i, plate in enumerate(inner):
         name = f"{prefix}_{i}"
         yield f"{indent}subgraph {_quoted(name)} {{"
@@ -182,9 +185,9 @@ _STYLE = {
 }
 
 
-def _dot_node(site: DrawnSite) -> str:
+def _dot_node(key: str, site: DrawnSite) -> str:
     label = f"{site.name} {site.text}".strip()
-    return f"{_quoted(site.name)} [label={_quoted(label)}, {_STYLE[site.kind]}];"
+    return f"{_quoted(key)} [label={_quoted(label)}, {_STYLE[site.kind]}];"
 
 
 def _quoted(text: object) -> str:

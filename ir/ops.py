@@ -52,6 +52,10 @@ class Input(Op):
     def label(self) -> str | None:
         return self.name
 
+    @property
+    def is_root(self) -> bool:
+        return True  # read or not, it is part of the signature
+
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == 0, self, args)
         return self.type
@@ -300,7 +304,7 @@ class Scan(Typed):
 
     @property
     def is_root(self) -> bool:
-        return any(n.op.is_root for n in self.body)
+        return any(n.op.is_root for n in self.body if not isinstance(n.op, Input))
 
     def split(self, args: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         """Arguments as (constants, carry, stacked inputs)."""

@@ -11,18 +11,22 @@ from plait.ir.errors import (
     CertificateError,
     DataError,
     InternalError,
+    MissingExtraError,
     ModelError,
     PassError,
     PlaitError,
     ValueNamesError,
 )
+from plait.runtime import samplers
 from plait.runtime.compile import compile
 from plait.runtime.compiled import CompiledModel
+from plait.runtime.draws import Draws
+from plait.runtime.summary import summary, to_arviz
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "BindError", "CertificateError", "CompiledModel", "DataError", "InternalError", "ModelError", "PassError",
-    "PlaitError", "ValueNamesError", "compile", "deterministic", "factor", "handlers", "module", "param", "plate",
-    "sample",
+    "BindError", "CertificateError", "CompiledModel", "DataError", "Draws", "InternalError", "MissingExtraError",
+    "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile", "deterministic", "factor", "handlers",
+    "module", "param", "plate", "sample", "samplers", "summary", "to_arviz",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from plait.compiler.certify import Certificate
 from plait.compiler.explain import Explanation, explain
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.evaluate import evaluate
-from plait.compiler.passes.unconstrain import obstacles
+from plait.compiler.passes.unconstrain import Slot, obstacles
 from plait.ir.errors import DataError, ModelError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Observe, Param, Sample, Scan, Value
@@ -76,6 +76,12 @@ class CompiledModel:
         """Length of the flat unconstrained vector."""
         self._require_density()
         return sum(slot.unconstrained.size for slot in self._program.lowered.slots)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Where each latent sits in the flat vector: name, offset, types of its unconstrained and its own value."""
+        self._require_density()
+        return self._program.lowered.slots
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -249,6 +255,11 @@ class CompiledModel:
         return {k: jnp.reshape(v, shape + batch + v.shape[1:]) for k, v in draws.items()}
 
     # -- params ---------------------------------------------------------------------------------------
+
+    @property
+    def has_random_params(self) -> bool:
+        """Whether a `param` or `module` draws its initial value, so that the densities want ``params=``."""
+        return self._params is None
 
     @property
     def params(self) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class _Level(Builder):
         outputs = [Output(Role.RESULT, str(i), n) for i, n in enumerate(returned)]
         out = TupleType((*results(op.out), *(_stacked(array_type(n), op.length) for n in extras)))
         new_args = (*args, *values)
-        new = replace(op, ins=_types(new_args), out=out, body=_alive(body.nodes, outputs))
+        new = replace(op, ins=_types(new_args), out=out, body=with_outputs(body.nodes, outputs))
         node = self.add(new, new_args, loc)
 
         items = iter(range(len(results(op.out)), len(out.items)))
@@ -232,12 +232,6 @@ def _masks_itself(part: Part) -> bool:
 def depends_on_step(support: Part) -> bool:
     """Whether a scan's latent has a support that is known inside the loop only."""
     return support == _STEP_DEPENDENT
-
-
-def _alive(nodes: list[Node], outputs: list[Output]) -> Graph:
-    """A body without its dead nodes; inputs stay, because they are its signature."""
-    alive = ancestors(out.node for out in outputs)
-    return Graph(tuple(n for n in nodes if n in alive or isinstance(n.op, Input)), tuple(outputs))
 
 
 def _types(nodes: Sequence[Node]) -> tuple[ArrayType, ...]:

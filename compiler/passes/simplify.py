@@ -23,8 +23,7 @@ def simplify(graph: Graph) -> Graph:
 
     def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
         if isinstance(node.op, Scan):
-            smaller = simplify_body(node.op.body)
-            return None if smaller is node.op.body else make(replace(node.op, body=smaller), args, node.loc)
+            return make(replace(node.op, body=simplify(node.op.body)), args, node.loc)
         key = _key(node, args)
         if key is None:
             return None
@@ -34,17 +33,6 @@ def simplify(graph: Graph) -> Graph:
         return first
 
     return rewrite(graph, rule)
-
-
-def simplify_body(body: Graph) -> Graph:
-    """A scan's body keeps its inputs, dead or not: they are its signature."""
-    inputs = {n for n in body.nodes if not n.args and n.op.mnemonic == "input"}
-    smaller = simplify(body)
-    lost = [n for n in body.nodes if n in inputs and n not in set(smaller.nodes)]
-    if not lost and len(smaller.nodes) == len(body.nodes):
-        return body
-    ordered = [n for n in body.nodes if n in inputs]
-    return Graph((*ordered, *(n for n in smaller.nodes if n not in inputs)), smaller.outputs)
 
 
 def _key(node: Node, args: tuple[Node, ...]) -> Any | None:

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from plait.runtime import CompiledModel, Draws, OnProgress, Progress, constrained_draws, optional, start_points
+from plait.runtime.compiled import CompiledModel
+from plait.runtime.draws import Draws, OnProgress, Progress, constrained_draws, start_points
+from plait.runtime.extras import optional
 
 BLOCK = 100  # steps that one call of the loop can hold
 BLOCK_SECONDS = 0.2  # how long a call should take, so that a progress bar is live with slow models too
@@ -76,12 +78,13 @@ def sample(
         MissingExtraError: blackjax is not installed.
         ModelError: the model has nothing to sample, or no usable starting point.
     """
+    optional("blackjax")  # before anything slow
     _check(chains, warmup, draws, target_accept, max_treedepth)
     report = on_progress or (lambda progress: None)
     report(Progress("compile", 0, 1))
     start_key, keys = _keys(key, chains, warmup + draws)
     z = start_points(compiled, start_key, chains, init)
-    data, density = _data_as_argument(logdensity(compiled), z[0])
+    data, density = _data_as_argument(logdensity(compiled), jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
     start, step = _algorithm(density, target_accept, max_treedepth)
     chain = jax.jit(jax.vmap(start, (None, 0)))(data, z)
     stages = np.concatenate([_warmup_stages(warmup), np.full(draws, DRAW, np.int32)])
@@ -89,8 +92,8 @@ def sample(
     run = partial(block, data)
     report(Progress("compile", 1, 1))
     chain, _ = _phase(run, chain, stages, keys, Progress("warmup", 0, warmup), 0, report)
-    chain, kept = _phase(run, chain, stages, keys, Progress("draws", 0, draws), warmup, report)
-    position, *stats = (np.swapaxes(x, 0, 1) for x in kept)
+    _, blocks = _phase(run, chain, stages, keys, Progress("draws", 0, draws), warmup, report)
+    position, *stats = (np.swapaxes(np.concatenate(x), 0, 1) for x in zip(*blocks, strict=True))
     return constrained_draws(compiled, position, dict(zip(Step._fields[1:], stats, strict=True)))
 
 
@@ -190,8 +193,8 @@ def _block(step: Any, data: Any, chains: Chain, stages: Any, keys: Any, first: A
 
 def _phase(
     run: Any, chain: Chain, stages: Any, keys: Any, progress: Progress, offset: int, report: OnProgress
-) -> tuple[Chain, Step]:
-    """All steps of a phase, in blocks of about `BLOCK_SECONDS`, and what is kept of them: (steps, chains, …)."""
+) -> tuple[Chain, list[Step]]:
+    """All steps of a phase, in blocks of about `BLOCK_SECONDS`, and what each kept: (steps, chains, …)."""
     blocks: list[Step] = []
     n, done, divergences = 1, 0, 0
     while done < progress.total:
@@ -205,7 +208,7 @@ def _phase(
         size = float(blocks[-1].step_size[-1].mean())
         report(Progress(progress.phase, done, progress.total, divergences, size))
         n = max(1, min(2 * n, int(n * BLOCK_SECONDS / max(seconds, 1e-9))))
-    return chain, Step(*(np.concatenate(x) for x in zip(*blocks, strict=True))) if blocks else Step(*[None] * 7)
+    return chain, blocks
 
 
 def _keys(key: Any, chains: int, steps: int) -> tuple[Any, Any]:

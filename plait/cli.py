@@ -1,0 +1,256 @@
+"""The command line: ``plait sample``, ``plait show``, ``plait explain``.
+
+Exit codes: 0 done; 2 the model, its data or the command are wrong; 1 the sampler failed. Every error is one
+line on the standard error; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import jax
+import numpy as np
+import typer
+from rich.text import Text
+
+from plait.compiler.passes import PIPELINE
+from plait.ir.errors import PassError, PlaitError
+from plait.ir.graph import Graph
+from plait.ir.ops import Param
+from plait.ir.text import to_text
+from plait.model_file import ModelFile, ModelFileError, load
+from plait.render import console, data_line, posterior_table, sampling_progress, site_table
+from plait.runtime.compile import compile
+from plait.runtime.compiled import CompiledModel
+from plait.runtime.draws import Draws
+from plait.runtime.summary import diagnose, summary
+
+app = typer.Typer(
+    help="plait: a compiler for probabilistic models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Target = Annotated[str, typer.Argument(metavar="MODEL.py[:function]", help="A Python file with the model.")]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE.json", help="Data, keyed by argument names; replaces entries of data()."),
+]
+Without = Annotated[list[str] | None, typer.Option(metavar="PASS", help="Switch a pass off; may be repeated.")]
+Float64 = Annotated[bool, typer.Option("--float64/--float32", help="Precision of all values.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command()
+def sample(
+    target: Target,
+    data: Data = None,
+    chains: Annotated[int, typer.Option(min=1, help="Chains, side by side.")] = 4,
+    warmup: Annotated[int, typer.Option(min=0, help="Adapting iterations of each chain.")] = 1000,
+    draws: Annotated[int, typer.Option(min=4, help="Kept iterations of each chain.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.")] = 0,
+    target_accept: Annotated[
+        float, typer.Option(min=0.01, max=0.999, help="Acceptance rate that the step size is adapted to.")
+    ] = 0.8,
+    max_treedepth: Annotated[int, typer.Option(min=1, help="A trajectory has at most 2**this gradients.")] = 10,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Write the draws, an array for each site.")
+    ] = None,
+    every_row: Annotated[bool, typer.Option("--all", help="Show every entry of long sites.")] = False,
+    float64: Float64 = True,
+    without: Without = None,
+    debug: Debug = False,
+) -> None:
+    """Compile a model and draw from its posterior with NUTS (BlackJAX)."""
+    options = {"chains": chains, "warmup": warmup, "draws": draws}
+    options |= {"target_accept": target_accept, "max_treedepth": max_treedepth}
+    with _session(target, float64, debug) as out:
+        _check_output(output)
+        model, compiled, seconds = _compiled(target, data, without)
+        out.print(Text(f"{model.path.name}: {model.name}", "bold"), Text(f"  data: {data_line(compiled.graph)}", "dim"))
+        out.print(site_table(compiled.graph))
+        out.print(f"\nlog density of {compiled.dim} unconstrained values, compiled in {seconds:.1f} s:", style="bold")
+        out.print(compiled.explain())
+        if compiled.graph.of(Param):
+            _warn(out, "params are held at their initial values: sampling does not fit them")
+            compiled = _with_fixed_params(compiled, seed)
+        result, seconds = _run(compiled, seed, options, debug)
+        out.print(
+            f"\n{chains} chains × {draws} draws, {warmup} warm-up each, in {seconds:.1f} s: "
+            f"step size {result.stats['step_size'].mean():.3g}, {result.stats['n_steps'].mean():.1f} gradients a draw, "
+            f"{result.divergences} divergences",
+            style="bold",
+        )
+        table = summary(result)
+        out.print(posterior_table(table, chains, every_row=every_row))
+        for sentence in diagnose(result, table, max_treedepth=max_treedepth):
+            _warn(out, sentence)
+        if output is not None:
+            np.savez(output, **dict(result.values))  # type: ignore[arg-type]
+            out.print(f"draws written to {output}")
+
+
+@app.command()
+def show(
+    target: Target,
+    data: Data = None,
+    after: Annotated[
+        str, typer.Option(metavar="PASS", help=f"trace, {', '.join(p.name for p in PIPELINE)}.")
+    ] = "trace",
+    lines: Annotated[bool, typer.Option("--lines", help="End each node with the model's line.")] = False,
+    dot: Annotated[bool, typer.Option("--dot", help="Print Graphviz DOT.")] = False,
+    float64: Float64 = True,
+    without: Without = None,
+    debug: Debug = False,
+) -> None:
+    """Print a model's graph: as traced, or after a pass."""
+    with _session(target, float64, debug):
+        graph = _graph_after(target, data, without, after)
+        if dot:
+            from plait.ir.dot import to_dot
+
+            typer.echo(to_dot(graph))
+        else:
+            typer.echo(to_text(graph, lines=lines), nl=False)
+
+
+@app.command()
+def explain(
+    target: Target,
+    data: Data = None,
+    float64: Float64 = True,
+    without: Without = None,
+    debug: Debug = False,
+) -> None:
+    """Print what is evaluated, term by term, with its cost."""
+    with _session(target, float64, debug) as out:
+        _, compiled, _ = _compiled(target, data, without)
+        out.print(compiled.explain())
+
+
+def main() -> None:
+    """The ``plait`` command."""
+    app(prog_name="plait")
+
+
+# -- steps of the commands ------------------------------------------------------------------------------
+
+
+def _compiled(target: str, data: Path | None, without: list[str] | None) -> tuple[ModelFile, CompiledModel, float]:
+    model = load(target, data)
+    args, kwargs = model.arguments()
+    began = time.perf_counter()
+    compiled = compile(model.function, *args, passes=_switches(without), **kwargs)
+    return model, compiled, time.perf_counter() - began
+
+
+def _switches(without: list[str] | None) -> Mapping[str, bool]:
+    return dict.fromkeys(without or (), False)
+
+
+def _with_fixed_params(compiled: CompiledModel, seed: int) -> CompiledModel:
+    if not compiled.has_random_params:
+        return compiled
+    return compiled.with_params(compiled.init_param_values(jax.random.key(seed)))
+
+
+def _run(compiled: CompiledModel, seed: int, options: Mapping[str, Any], debug: bool) -> tuple[Draws, float]:
+    from plait.runtime.samplers import blackjax
+
+    began = time.perf_counter()
+    try:
+        with sampling_progress() as on_progress:
+            result = blackjax.sample(compiled, jax.random.key(seed), on_progress=on_progress, **options)
+    except PlaitError:
+        raise
+    except Exception as e:
+        _fail(f"the sampler failed: {_sentence(e)}", 1, debug)
+    return result, time.perf_counter() - began
+
+
+def _graph_after(target: str, data: Path | None, without: list[str] | None, after: str) -> Graph:
+    """The graph after a pass, also where a later pass finds that the model can't be compiled."""
+    known = ["trace", *(p.name for p in PIPELINE)]
+    if after not in known:
+        near = get_close_matches(after, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise PassError(f"there is no pass {after!r}; {hint}")
+    if after in (without or ()):
+        raise PassError(f"pass {after!r} is both asked for and switched off")
+    graphs: dict[str, Graph] = {}
+    model = load(target, data)
+    args, kwargs = model.arguments()
+    try:
+        compile(model.function, *args, passes=_switches(without), on_graph=graphs.__setitem__, **kwargs)
+    except PlaitError:
+        if after not in graphs:
+            raise
+    return graphs[after]
+
+
+def _check_output(output: Path | None) -> None:
+    """Before anything slow runs."""
+    if output is not None and (output.suffix != ".npz" or not output.parent.is_dir()):
+        problem = "it does not end in .npz" if output.suffix != ".npz" else f"there is no folder {output.parent}"
+        raise ModelFileError(f"can't write draws to {output}: {problem}")
+
+
+# -- errors ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _session(target: str, float64: bool, debug: bool) -> Iterator[Any]:
+    """Precision, quiet logs, and errors of the model or its file as one line with exit code 2."""
+    # That a GPU could be used is for who installs jax, not for who reads a posterior.
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    try:
+        with jax.enable_x64(float64):
+            yield console()
+    except typer.Exit:
+        raise
+    except PlaitError as e:
+        _fail(str(e), 2, debug)
+    except Exception as e:
+        _fail(f"{_sentence(e)}{_where(e, target)}", 2, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    out = console(stderr=True)
+    out.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())), soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _warn(out: Any, sentence: str) -> None:
+    out.print(Text.assemble(("warning: ", "bold yellow"), sentence))
+
+
+def _sentence(error: Exception) -> str:
+    """The type and the first line of the message: jax's messages run over pages."""
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _where(error: Exception, target: str) -> str:
+    """The line of the model's file on which an error arose."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({os.path.basename(error.filename)}:{error.lineno})"
+    file = Path(target.rpartition(":")[0] if not os.path.exists(target) else target).resolve()
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == file]
+    return f" ({file.name}:{frames[-1].lineno})" if frames else ""
+
+
+if __name__ == "__main__":
+    main()

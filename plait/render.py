@@ -1,0 +1,140 @@
+"""What the command line shows: sites, plan, progress, posterior."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from plait.ir.graph import Graph
+from plait.ir.ops import Input
+from plait.runtime.draws import OnProgress
+from plait.runtime.draws import Progress as Report
+from plait.runtime.summary import ESS_PER_CHAIN, R_HAT_MAX
+from plait.sites import site_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PIPED_WIDTH = 120  # a file or a pipe has no width of its own
+SHOWN_ENTRIES = 24  # a site with more entries than this is cut short in the table
+KEPT_ENTRIES = 8
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that takes names like ``theta[schools]`` literally."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, width=width)
+
+
+# -- before sampling ------------------------------------------------------------------------------------
+
+
+def site_table(graph: Graph) -> Table:
+    """A row for each site: name, distribution, shape with plates, latent or observed."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    styles = {"latent": "bold", "observed": "cyan", "deterministic": "dim", "param": "magenta", "factor": "magenta"}
+    for site in site_lines(graph):
+        style = styles.get(site.kind.partition(",")[0], "")
+        table.add_row(Text(f"  {site.name}", style), Text(site.text), Text(site.shape, "dim"), Text(site.kind, style))
+    return table
+
+
+def data_line(graph: Graph) -> str:
+    """``sigma [8], y [8]``: the arrays that the model got."""
+    inputs = [n.op for n in graph.of(Input) if isinstance(n.op, Input) and n.op.kind == Input.DATA]
+    return ", ".join(f"{op.name} {list(op.type.shape)}" for op in inputs) or "none"
+
+
+# -- while sampling -------------------------------------------------------------------------------------
+
+_LABELS = {"compile": "compiling the sampler", "warmup": "warm-up", "draws": "draws"}
+
+
+@contextmanager
+def sampling_progress() -> Iterator[OnProgress]:
+    """Shows what a sampler reports, on the standard error; nothing where that is no terminal."""
+    out = console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", style="bold"),
+        BarColumn(bar_width=24),
+        _Counts(),
+        TextColumn("{task.fields[details]} "),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=out, disable=not out.is_terminal) as bars:
+        tasks = {}
+
+        def show(report: Report) -> None:
+            if report.phase not in tasks:
+                total = None if report.phase == "compile" else report.total
+                tasks[report.phase] = bars.add_task(_LABELS[report.phase], total=total, details="")
+            task = tasks[report.phase]
+            if report.phase == "compile":
+                bars.update(task, visible=report.done < report.total)
+            else:
+                bars.update(task, completed=report.done, details=_details(report))
+
+        yield show
+
+
+class _Counts(MofNCompleteColumn):
+    """``300/1000``; nothing for a task whose length is unknown."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total is not None else Text()
+
+
+def _details(report: Report) -> str:
+    size = "" if report.step_size is None else f"step size {report.step_size:.3g}  "
+    return f"{size}divergences {report.divergences}"
+
+
+# -- after sampling -------------------------------------------------------------------------------------
+
+
+def posterior_table(summary: pd.DataFrame, chains: int, *, every_row: bool = False) -> Table:
+    """The summary with as many decimals as a site's sd calls for, and what is suspicious in red.
+
+    Args:
+        summary: of `plait.runtime.summary`.
+        chains: how many the draws came from.
+        every_row: whether long sites are shown in full.
+    """
+    low, high = (c for c in summary.columns if c.startswith("hdi"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for column in ("mean", "sd", low, high, "ess_bulk", "ess_tail", "r_hat"):
+        table.add_column(column, justify="right")
+    for site, rows in summary.groupby(lambda name: name.partition("[")[0], sort=False):
+        template = _template(float(rows["sd"].median()), float(rows[["mean", low, high]].abs().max(axis=None)))
+        kept = rows if every_row or len(rows) <= SHOWN_ENTRIES else rows.iloc[:KEPT_ENTRIES]
+        for name, row in kept.iterrows():
+            numbers = [_flagged(row[c], template, False) for c in ("mean", "sd", low, high)]
+            ess = [_flagged(row[c], "{:.0f}", row[c] < ESS_PER_CHAIN * chains) for c in ("ess_bulk", "ess_tail")]
+            table.add_row(Text(name), *numbers, *ess, _flagged(row["r_hat"], "{:.3f}", row["r_hat"] > R_HAT_MAX))
+        if len(kept) < len(rows):
+            table.add_row(Text(f"… {len(rows) - len(kept)} more of {site}", "dim"))
+    return table
+
+
+def _template(sd: float, largest: float) -> str:
+    """Three significant digits of a site's typical sd, in all its rows and columns alike."""
+    if not 1e-5 <= sd < 1e6 or not largest < 1e6:
+        return "{:.4g}"
+    return f"{{:.{max(0, 2 - math.floor(math.log10(sd)))}f}}"
+
+
+def _flagged(value: float, template: str, bad: bool) -> Text:
+    return Text("–", "dim") if math.isnan(value) else Text(template.format(value), "bold red" if bad else "")
+
+
+__all__ = ["console", "data_line", "posterior_table", "sampling_progress", "site_table"]

@@ -1,0 +1,130 @@
+"""What a posterior looks like, and whether its draws can be trusted: by ArviZ, before and from its 1.0."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from plait.runtime.draws import Draws
+from plait.runtime.extras import optional
+from plait.runtime.names import entry_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+R_HAT_MAX = 1.01  # Vehtari, Gelman, Simpson, Carpenter, Bürkner (2021), Rank-normalization, folding, and localization
+ESS_PER_CHAIN = 100  # the same: below it, estimates of r-hat and ess are themselves unreliable
+
+
+def summary(draws: Draws, *, hdi_prob: float = 0.94) -> pd.DataFrame:
+    """One row for each entry of each site (``theta[0]``), numbers unrounded.
+
+    Args:
+        draws: of a sampler.
+        hdi_prob: mass of the highest-density interval.
+
+    Returns:
+        Columns ``mean``, ``sd``, the interval's ends (``hdi_3%``, ``hdi_97%``), ``mcse_mean``, ``mcse_sd``,
+        ``ess_bulk``, ``ess_tail``, ``r_hat``. An entry that is the same in all draws, such as a corner of a
+        Cholesky factor, has NaN for what has no meaning there.
+
+    Raises:
+        MissingExtraError: arviz is not installed.
+    """
+    low, high = f"hdi_{50 * (1 - hdi_prob):g}%", f"hdi_{50 * (1 + hdi_prob):g}%"
+    with _quiet():
+        table = _arviz_summary(_entries(draws.values), hdi_prob)
+    # ArviZ 1 calls the interval's ends hdi94_lb and hdi94_ub, which other 94 would.
+    ends = [c for c in table.columns if str(c).startswith("hdi")]
+    table = table.rename(columns=dict(zip(ends, (low, high), strict=True)))
+    table.index = [e for name, v in draws.values.items() for e in entry_names(name, v.shape[2:])]
+    constant = table["sd"] == 0
+    diagnostics = ["mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
+    table.loc[constant, diagnostics] = np.nan
+    return table[["mean", "sd", low, high, *diagnostics]]
+
+
+def diagnose(draws: Draws, table: pd.DataFrame, *, max_treedepth: int | None = None) -> list[str]:
+    """What is wrong with the draws, a sentence each; none when nothing is.
+
+    Args:
+        draws: of a sampler.
+        table: their `summary`.
+        max_treedepth: the sampler's bound, to count the trajectories that it cut short.
+    """
+    found = []
+    total = draws.chains * draws.draws
+    if n := draws.divergences:
+        found.append(
+            f"{n} of {total} transitions diverged, so regions of high curvature may be missing from the draws: "
+            "raise the target acceptance rate, or reparametrize (for example, non-center a hierarchy)"
+        )
+    if max_treedepth is not None and (n := int(np.sum(draws.stats["tree_depth"] >= max_treedepth))):
+        found.append(f"{n} of {total} trajectories reached the maximum tree depth {max_treedepth}: expect slow mixing")
+    if len(high := table[table["r_hat"] > R_HAT_MAX]):
+        found.append(f"r_hat is above {R_HAT_MAX} for {_worst(high['r_hat'], largest=True)}: run longer chains")
+    few = ESS_PER_CHAIN * draws.chains
+    ess = table[["ess_bulk", "ess_tail"]].min(axis=1)
+    if len(low := ess[ess < few]):
+        found.append(f"the effective sample size is below {few} for {_worst(low, largest=False)}: draw more")
+    if draws.chains == 1:
+        found.append("r_hat needs two chains or more")
+    return found
+
+
+def to_arviz(draws: Draws) -> Any:
+    """The draws as ArviZ holds them: InferenceData before its 1.0, a DataTree from then on.
+
+    A DataTree has no ``/`` in names of variables: there a scoped site ``a/b`` is called ``a.b``.
+    """
+    az = optional("arviz")
+    groups = {"posterior": dict(draws.values), "sample_stats": dict(draws.stats)}
+    if _before_1(az):
+        return az.from_dict(**groups)
+    renamed = {name.replace("/", "."): value for name, value in draws.values.items()}
+    return az.from_dict(groups | {"posterior": renamed})
+
+
+def _arviz_summary(entries: np.ndarray, hdi_prob: float) -> pd.DataFrame:
+    """ArviZ's table of (chains, draws, entries): as one variable, so that no name of a site can disturb it."""
+    az = optional("arviz")
+    group = {"posterior": {"x": entries}}
+    if _before_1(az):
+        return az.summary(az.from_dict(**group), hdi_prob=hdi_prob, round_to="none")
+    return az.summary(az.from_dict(group), ci_prob=hdi_prob, ci_kind="hdi", round_to="none")
+
+
+def _before_1(az: Any) -> bool:
+    return int(az.__version__.partition(".")[0]) < 1
+
+
+def _entries(values: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([v.reshape(*v.shape[:2], -1).astype(np.float64) for v in values.values()], axis=-1)
+
+
+def _worst(values: pd.Series[float], *, largest: bool) -> str:
+    ordered = values.sort_values(ascending=not largest)
+    shown = ", ".join(f"{name} ({value:.3g})" for name, value in ordered.head(3).items())
+    return shown + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without ArviZ's complaints about single chains and entries that never change: their cells are NaN."""
+    logger = logging.getLogger("arviz")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+__all__ = ["diagnose", "summary", "to_arviz"]

@@ -1,0 +1,66 @@
+"""What several test folders share: running one model under NumPyro and plait, and judging refusals."""
+
+import inspect
+from contextlib import contextmanager
+from functools import partial
+
+import jax
+import numpyro
+import pytest
+from numpyro.infer.util import log_density
+
+import plait
+
+PPLS = {"numpyro": numpyro, "plait": plait}
+both = pytest.mark.parametrize("ppl", PPLS.values(), ids=PPLS.keys())
+
+
+def log_joint(ppl, model, values, *args, **kwargs):
+    """The log joint of ``model(ppl, *args)``: by NumPyro, or compiled."""
+    run = partial(model, ppl)
+    if ppl is numpyro:
+        # one compilation instead of one for each of its operations
+        return jax.jit(lambda v: log_density(run, args, kwargs, v)[0])(values)
+    return plait.compile(run, *args, **kwargs).log_joint(values)
+
+
+def sites(ppl, model, *args, seed=0, **kwargs):
+    """The sites of one eager run of ``model(ppl, *args)``."""
+    run = ppl.handlers.seed(partial(model, ppl), rng_seed=seed)
+    return ppl.handlers.trace(run).get_trace(*args, **kwargs)
+
+
+def draws(ppl, model, *args, seed=0, **kwargs):
+    """The values that one eager run of ``model(ppl, *args)`` draws, by site."""
+    found = sites(ppl, model, *args, seed=seed, **kwargs).items()
+    return {name: site["value"] for name, site in found if site["type"] == "sample"}
+
+
+def drawn_shapes(ppl, model, *args):
+    """The shapes of `draws`, computed without a draw."""
+    found = jax.eval_shape(lambda: draws(ppl, model, *args))
+    return {name: value.shape for name, value in found.items()}
+
+
+def line(function, mark="# here"):
+    """``file.py:12`` of the line of a function that ends with a mark."""
+    lines, start = inspect.getsourcelines(function)
+    (index,) = [i for i, text in enumerate(lines) if text.rstrip().endswith(mark)]
+    return f"({inspect.getsourcefile(function).rpartition('/')[2]}:{start + index})"
+
+
+@contextmanager
+def refused(error, *says, at=None):
+    """Expects an error of exactly this type, whose one line says all of `says` and ends with the user's line.
+
+    `at` is the function whose line marked ``# here`` is to blame.
+    """
+    with pytest.raises(error) as caught:
+        yield caught
+    message = str(caught.value)
+    assert type(caught.value) is error, message
+    assert "\n" not in message
+    for part in says:
+        assert part in message
+    if at is not None:
+        assert message.endswith(line(at)), f"{message!r} does not blame {line(at)}"
