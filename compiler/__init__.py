@@ -1,0 +1,1 @@
+"""From a model function to functions of its density: trace, passes, lower."""

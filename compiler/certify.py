@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.layout import Slot
 from plait.compiler.lower.density import Function, Lowered, lower
-from plait.compiler.passes.unconstrain import Slot
+from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.reference import Report, interpret
 from plait.ir.errors import CertificateError
 from plait.ir.graph import Graph, Role
@@ -53,7 +54,12 @@ class Case:
 
 
 def certify(
-    history: Sequence[tuple[str, Graph]], case: Case, reference: Graph, exact: Case, slots: Sequence[Slot], points: int = 2
+    history: Sequence[tuple[str, Graph]],
+    case: Case,
+    reference: Graph,
+    exact: Case,
+    slots: Sequence[Slot],
+    points: int = 2,
 ) -> Certificate:
     """Compares every graph of a history with the reference interpreter.
 
@@ -98,16 +104,16 @@ class _Truth:
             self.scale = 1.0 + sum(abs(float(t)) for t in self.report.terms.values())
 
 
-def _compare(
-    stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth: _Truth, point: int
-) -> Row:
+def _compare(stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth: _Truth, point: int) -> Row:
     lowered = lower(graph) if graph.named(Role.LOG_JOINT) else None
     unconstrained = lowered is not None and lowered.log_density is not None
     if unconstrained:
         assert lowered is not None
         known, _ = lowered.prepare(case.data)
         wanted = (truth.density, truth.d_density)
-        got = _with_gradient(lambda u: _density(lowered, known, case, slots, u), _cast(split_flat(slots, truth.z), slots))
+        got = _with_gradient(
+            lambda u: _density(lowered, known, case, slots, u), _cast(split_flat(slots, truth.z), slots)
+        )
     else:
         wanted = (truth.joint, truth.d_joint)
         f = _joint(lowered, case, slots) if lowered is not None else lambda v: _run(graph, case, v, False).log_joint
@@ -127,24 +133,22 @@ def _compare(
 def _density(lowered: Lowered, known: Sequence[Any], case: Case, slots: Sequence[Slot], u: Mapping[str, Any]) -> Any:
     assert lowered.log_density is not None
     z = jnp.concatenate([jnp.ravel(u[s.name]) for s in slots]) if slots else jnp.zeros(0)
-    return apply(lowered.log_density, known, case.params, (z,))
+    return apply(lowered.log_density, known, case.params, (z,))[""]
 
 
 def _joint(lowered: Lowered, case: Case, slots: Sequence[Slot]) -> Callable[[Mapping[str, Any]], Any]:
     known, _ = lowered.prepare(case.data)
-    return lambda v: apply(lowered.log_joint, known, case.params, [v[s.name] for s in slots])
+    return lambda v: apply(lowered.log_joint, known, case.params, [v[s.name] for s in slots])[""]
 
 
-def apply(function: Function, known: Sequence[Any], params: Sequence[Any], x: Any) -> Any:
+def apply(function: Function, known: Sequence[Any], params: Sequence[Any], x: Sequence[Any]) -> dict[str, Any]:
     """Calls a lowered function with what it needs of `prepare`'s results."""
-    return function.call([known[i] for i in function.uses], params, x)
+    return function([known[i] for i in function.uses], params, x)
 
 
 def split_flat(slots: Sequence[Slot], z: Any) -> dict[str, Any]:
     """The parts of the flat vector by site, in their unconstrained shapes."""
-    return {
-        s.name: jnp.reshape(z[s.offset : s.offset + s.unconstrained.size], s.unconstrained.shape) for s in slots
-    }
+    return {s.name: jnp.reshape(z[s.offset : s.offset + s.unconstrained.size], s.unconstrained.shape) for s in slots}
 
 
 def _run(graph: Graph, case: Case, point: Mapping[str, Any], unconstrained: bool) -> Report:
@@ -155,15 +159,13 @@ def _stacked_values(graph: Graph, case: Case, u: Mapping[str, Any], slots: Seque
     """Constrained values in the sites' shapes; a scan's sites come from the bijector of the stacked support."""
     lowered = lower_to_density(graph)
     known, _ = lowered.prepare(case.data)
-    assert lowered.constrain is not None
+    assert lowered.values is not None
     z = jnp.concatenate([jnp.ravel(u[s.name]) for s in slots]) if slots else jnp.zeros(0)
-    return dict(apply(lowered.constrain, known, case.params, (z,))[0])
+    return apply(lowered.values, known, case.params, (z,))
 
 
 def lower_to_density(graph: Graph) -> Lowered:
     """The functions of a model graph with no optional pass."""
-    from plait.compiler.passes import PIPELINE, run_passes
-
     off = {p.name: False for p in PIPELINE if p.optional}
     return lower(run_passes(graph, PIPELINE, off, lambda name, graph: None))
 

@@ -240,9 +240,7 @@ class scope(Handler):
 
     def process(self, site: Site) -> None:
         site.name = self._prefix + site.name
-        site.cond_indep_stack = tuple(
-            PlateFrame(self._prefix + f.name, f.size, f.dim) for f in site.cond_indep_stack
-        )
+        site.cond_indep_stack = tuple(PlateFrame(self._prefix + f.name, f.size, f.dim) for f in site.cond_indep_stack)
 
 
 class trace(Handler):

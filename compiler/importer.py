@@ -104,9 +104,7 @@ def _scan(eqn: Any, args: list[Node], loc: Loc | None) -> Scan:
     p = compat.scan_params(eqn.params)
     kinds = [f"const{i}" for i in range(p.n_consts)] + [f"carry{i}" for i in range(p.n_carry)]
     kinds += [f"x{i}" for i in range(len(eqn.invars) - len(kinds))]
-    inputs = [
-        Input(name, Input.BODY, from_aval(v.aval)) for name, v in zip(kinds, p.body.jaxpr.invars, strict=True)
-    ]
+    inputs = [Input(name, Input.BODY, from_aval(v.aval)) for name, v in zip(kinds, p.body.jaxpr.invars, strict=True)]
     body = import_graph(p.body, inputs, results=True)
     out = _result_type([v.aval for v in eqn.outvars], True)
     return Scan(tuple(array_type(a) for a in args), out, body, p.n_consts, p.n_carry, p.length, p.reverse)

@@ -55,12 +55,18 @@ def sample(
         raise SiteTypeError(
             f"site {name!r}: `fn` must be a numpyro distribution, got {type(fn).__name__}", current_loc()
         )
-    if not (isinstance(sample_shape, tuple) and all(isinstance(n, int) for n in sample_shape)):
-        raise SiteTypeError(
-            f"site {name!r}: sample_shape must be a tuple of integers, got {sample_shape!r}", current_loc()
-        )
+    shape: Any = sample_shape  # whatever the user wrote there
+    if not (isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)):
+        raise SiteTypeError(f"site {name!r}: sample_shape must be a tuple of integers, got {shape!r}", current_loc())
     site = Site(
-        "sample", name, fn, obs, obs is not None, rng_key=rng_key, sample_shape=sample_shape, infer=infer or {}
+        "sample",
+        name,
+        fn,
+        obs,
+        obs is not None,
+        rng_key=rng_key,
+        sample_shape=sample_shape,
+        infer=infer or {},
     )
     return _emit(site)
 
@@ -207,18 +213,14 @@ def _expand(site: Site) -> None:
     for p in site.cond_indep_stack:
         wanted[p.dim] = p.size
     have = site.sample_shape + tuple(site.fn.batch_shape)
-    try:
-        batch = jnp.broadcast_shapes(tuple(wanted), have)
-    except ValueError:
-        batch = None
     for p in site.cond_indep_stack:
-        if batch is None or (-p.dim <= len(have) and have[p.dim] not in (1, p.size)):
+        if -p.dim <= len(have) and have[p.dim] not in (1, p.size):
             raise ModelError(
                 f"site {site.name!r} has batch shape {have}, which does not fit plate {p.name!r} of size {p.size} "
                 f"at dim {p.dim}; index its parameters to the plate, or move axes into the event with .to_event",
                 current_loc(),
             )
-    site.fn = _expanded(site.fn, batch)
+    site.fn = _expanded(site.fn, jnp.broadcast_shapes(tuple(wanted), have))
     site.sample_shape = ()
 
 
@@ -342,7 +344,8 @@ def _broadcast(site: Site, what: str, shape: tuple[int, ...], onto: tuple[int, .
         return jnp.broadcast_shapes(shape, onto)
     except ValueError:
         raise ModelError(
-            f"site {site.name!r} has shape {onto}, {what} has shape {shape}: they do not broadcast", current_loc()
+            f"site {site.name!r} has shape {onto}, {what} has shape {shape}: they do not broadcast",
+            current_loc(),
         ) from None
 
 

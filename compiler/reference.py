@@ -16,14 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import (
-    Distribution, ExpandedDistribution, Independent, MaskedDistribution, TransformedDistribution, biject_to,
+    Distribution,
+    ExpandedDistribution,
+    Independent,
+    MaskedDistribution,
+    TransformedDistribution,
+    biject_to,
     constraints,
 )  # fmt: skip
 from numpyro.distributions.transforms import AffineTransform
 
 from plait.compiler.lower.evaluate import RULES, Rule, evaluate
 from plait.ir.graph import Graph, Node, Op, Role
-from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site
+from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, inputs
 from plait.ir.spec import rebuild
 
 
@@ -64,9 +69,9 @@ def interpret(
         unconstrained: whether the values are unconstrained; then the Jacobians are summed too.
     """
     report = Report()
-    inputs = dict(zip((n for n in graph.of(Input) if n.op.kind == Input.DATA), data, strict=True))  # type: ignore[attr-defined]
-    inputs |= dict(zip(graph.of(Param), params, strict=True))
-    _Run(report, point, unconstrained, ()).walk(graph, inputs, [])
+    given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+    given |= dict(zip(graph.of(Param), params, strict=True))
+    _Run(report, point, unconstrained, ()).walk(graph, given, [])
     return report
 
 
@@ -77,12 +82,14 @@ class _Run:
     unconstrained: bool
     steps: tuple[int, ...]  # of the scans that are open
 
-    def walk(self, graph: Graph, inputs: Mapping[Node, Any], wanted: list[Node]) -> list[Any]:
-        sites = [n for n in graph if isinstance(n.op, (Site, Deterministic)) or (isinstance(n.op, Scan) and n.op.is_root)]
+    def walk(self, graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> list[Any]:
+        sites = [
+            n for n in graph if isinstance(n.op, (Site, Deterministic)) or (isinstance(n.op, Scan) and n.op.is_root)
+        ]
         special: dict[type[Op], Rule] = {
             Sample: self.sample, Observe: self.observe, Factor: self.factor, Scan: self.scan,
         }  # fmt: skip
-        return evaluate(graph, inputs, [*sites, *wanted], {**RULES, **special})[len(sites) :]
+        return evaluate(graph, values, [*sites, *wanted], {**RULES, **special})[len(sites) :]
 
     def sample(self, op: Sample, args: Sequence[Any]) -> Any:
         u = self.point[op.name]
@@ -93,8 +100,11 @@ class _Run:
         return value
 
     def observe(self, op: Observe, args: Sequence[Any]) -> Any:
-        obs = op.extra(op.OBS, args)
-        shape = (*rebuild(op.dist, op.leaves(args)).batch_shape, *op.type.shape[op.type.ndim - op.event_ndim :])
+        obs: Any = op.extra(op.OBS, args)
+        shape = (
+            *rebuild(op.dist, op.leaves(args)).batch_shape,
+            *op.type.shape[op.type.ndim - op.event_ndim :],
+        )
         self.elements(op, args, jnp.broadcast_to(obs, shape), False)
         return obs
 
@@ -103,12 +113,12 @@ class _Run:
 
     def scan(self, op: Scan, args: Sequence[Any]) -> list[Any]:
         consts, carry, xs = op.split(args)
-        inputs = op.body.of(Input)[: len(args)]
+        entering = op.body.of(Input)
         wanted = list(op.body.named(Role.RESULT).values())
         stacked: list[Any] = [None] * op.length
         order = range(op.length - 1, -1, -1) if op.reverse else range(op.length)
         for t in order:
-            given = dict(zip(inputs, [*consts, *carry, *(_at(x, (t,)) for x in xs)], strict=True))
+            given = dict(zip(entering, [*consts, *carry, *(_at(x, (t,)) for x in xs)], strict=True))
             out = _Run(self.report, self.point, self.unconstrained, (*self.steps, t)).walk(op.body, given, wanted)
             carry, stacked[t] = out[: op.n_carry], out[op.n_carry :]
         return [*carry, *(jnp.stack(y) for y in zip(*stacked, strict=True))]

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from types import FrameType
 from typing import Any
 
 import jax
@@ -49,11 +50,11 @@ def equation_loc(eqn: Any) -> Loc | None:
 
 def current_loc() -> Loc | None:
     """The user's line that is running now."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if is_users(frame.f_code.co_filename):
             return Loc(frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -65,16 +65,17 @@ _STACK = jax.make_user_context(())
 
 def open_frames() -> tuple[Frame, ...]:
     """The open frames, outermost first."""
-    return _STACK.value  # type: ignore[no-any-return]
+    return _STACK.value
 
 
 def is_compiling() -> bool:
+    """Whether a model is being traced for `plait.compile`."""
     return bool(open_frames()) and isinstance(open_frames()[0], Compiling)
 
 
 def opened(frame: Frame) -> AbstractContextManager[Any]:
     """A context in which `frame` is the innermost one. New for each `with`: entering one twice does not nest."""
-    return _STACK((*open_frames(), frame))  # type: ignore[no-any-return]
+    return _STACK((*open_frames(), frame))
 
 
 def walk(site: Site) -> list[Frame]:

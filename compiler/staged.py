@@ -7,15 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-from numpyro.distributions import biject_to
 
 from plait.compiler.lower.evaluate import RULES
 from plait.ir.graph import Op
 from plait.ir.ops import from_aval
-from plait.ir.spec import Part, flatten, rebuild
 from plait.ir.types import ArrayType, TupleType, Type
 
-_MEMORY = 4096  # traces kept: one per distinct (op, types), not per site
+MEMORY = 4096  # traces kept: one per distinct (op, types), not per site
 
 
 def struct(t: ArrayType) -> jax.ShapeDtypeStruct:
@@ -23,7 +21,7 @@ def struct(t: ArrayType) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak)
 
 
-@lru_cache(maxsize=_MEMORY)
+@lru_cache(maxsize=MEMORY)
 def code_of(rule: Callable[..., Any], op: Op, ins: tuple[ArrayType, ...]) -> Any:
     """The closed jaxpr of what an op computes on arguments of these types."""
     return jax.make_jaxpr(lambda *args: rule(op, args))(*map(struct, ins))
@@ -35,35 +33,6 @@ def signature(op_class: type[Op], ins: tuple[ArrayType, ...], *fields: Any) -> A
     untyped = op_class(ins, ArrayType(None, ()), *fields)  # type: ignore[call-arg]
     (out,) = code_of(rule, untyped, ins).out_avals
     return op_class(ins, from_aval(out), *fields)  # type: ignore[call-arg]
-
-
-@lru_cache(maxsize=_MEMORY)
-def support_of(dist: Part, leaves: tuple[ArrayType, ...]) -> tuple[Part, Any]:
-    """A distribution's support and the jaxpr from the distribution's leaves to the support's."""
-    found: list[Part] = []
-
-    def leaves_of_support(*xs: Any) -> list[Any]:
-        arrays, part = flatten(rebuild(dist, xs).support, "the support")
-        found.append(part)
-        return arrays
-
-    closed = jax.make_jaxpr(leaves_of_support)(*map(struct, leaves))
-    return found[-1], closed
-
-
-@lru_cache(maxsize=_MEMORY)
-def unconstrained_type(support: Part, leaves: tuple[ArrayType, ...], value: ArrayType) -> ArrayType:
-    """The type of a site's unconstrained value.
-
-    Raises:
-        NotImplementedError: NumPyro has no bijection onto the support.
-    """
-
-    def inverse(x: Any, *xs: Any) -> Any:
-        return biject_to(rebuild(support, xs)).inv(x)
-
-    out = jax.eval_shape(inverse, struct(value), *map(struct, leaves))
-    return ArrayType(out.dtype, tuple(out.shape))
 
 
 def results(t: Type) -> tuple[ArrayType, ...]:

@@ -79,7 +79,7 @@ def bind_sample(
     drawn = draw_type(part, tuple(from_aval(jax.typeof(x)) for x in leaves))
     t = _site_type(drawn.dtype, drawn.shape, fn, plates)
     names, args = _extras(mask=mask, scale=scale, key=key)
-    return bind(Sample(name, part, len(leaves), fn.event_dim, plates, names, t), (*leaves, *args))
+    return bind(Sample(name, part, len(leaves), fn.event_dim, plates, names, t, drawn.shape), (*leaves, *args))
 
 
 def bind_observe(
@@ -97,7 +97,7 @@ def bind_observe(
     obs = jnp.asarray(obs)
     t = _site_type(obs.dtype, obs.shape, fn, plates, weak=from_aval(jax.typeof(obs)).weak)
     names, args = _extras(obs=obs, mask=mask, scale=scale)
-    op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, replicated)
+    op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, tuple(fn.shape()), replicated)
     return bind(op, (*leaves, *args))
 
 
@@ -107,7 +107,7 @@ def bind_factor(name: str, fn: dist.Distribution, plates: tuple[PlateFrame, ...]
     names, args = _extras(mask=mask, scale=scale)
     dtype = jax.dtypes.canonicalize_dtype(float)
     t = ArrayType(dtype, (*fn.batch_shape, 0), axis_names(len(fn.batch_shape), 1, plates))
-    bind(Factor(name, part, len(leaves), 1, plates, names, t), (*leaves, *args))
+    bind(Factor(name, part, len(leaves), 1, plates, names, t, t.shape), (*leaves, *args))
 
 
 def bind_param(name: str, init: Any, constraint: Any, plates: tuple[PlateFrame, ...]) -> Any:
@@ -115,7 +115,9 @@ def bind_param(name: str, init: Any, constraint: Any, plates: tuple[PlateFrame, 
     paths, treedef = jax.tree_util.tree_flatten_with_path(init)
     leaves, part = flatten(constraint, f"param {name!r}")
     if leaves:
-        raise ModelError(f"the constraint of param {name!r} depends on arrays; give it by Python numbers", current_loc())
+        raise ModelError(
+            f"the constraint of param {name!r} depends on arrays; give it by Python numbers", current_loc()
+        )
     values = [
         bind(Param(name, i, jax.tree_util.keystr(path), treedef, part, plates), (jnp.asarray(x),))
         for i, (path, x) in enumerate(paths)
@@ -146,7 +148,11 @@ def draw_type(part: Part, leaves: tuple[ArrayType, ...]) -> ArrayType:
 
 
 def _site_type(
-    dtype: Any, shape: tuple[int, ...], fn: dist.Distribution, plates: tuple[PlateFrame, ...], weak: bool = False
+    dtype: Any,
+    shape: tuple[int, ...],
+    fn: dist.Distribution,
+    plates: tuple[PlateFrame, ...],
+    weak: bool = False,
 ) -> ArrayType:
     batch = max(len(shape) - fn.event_dim, 0)
     names = axis_names(batch, len(shape) - batch, plates)

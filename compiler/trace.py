@@ -94,9 +94,7 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
         closed = jax.make_jaxpr(run)(*arguments.arrays)
     except _NEEDS_A_VALUE as e:
         raise _concretization_error(e, arguments) from e
-    inputs = [
-        Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)
-    ]
+    inputs = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
     graph = import_graph(closed, inputs)
     _refuse_duplicate_names(graph)
     return graph
@@ -107,11 +105,12 @@ _NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConv
 
 def _concretization_error(error: Exception, arguments: Arguments) -> PlaitError:
     loc = exception_loc(error)
-    what = {
+    descriptions: dict[type[Exception], str] = {
         jax.errors.TracerBoolConversionError: "Python `if`, `while`, `and` or bool()",
         jax.errors.TracerIntegerConversionError: "a Python index, size or range()",
         jax.errors.TracerArrayConversionError: "a numpy function",
-    }.get(type(error), "Python (int(), float() or a shape)")
+    }
+    what = descriptions.get(type(error), "Python (int(), float() or a shape)")
     data = f" (data: {', '.join(arguments.names)})" if arguments.names else ""
     return ModelError(
         f"{what} needs the value of something that is only known when the model runs; use jnp.where or "

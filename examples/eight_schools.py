@@ -1,7 +1,7 @@
 """Eight schools: the effect of coaching on test scores, with shrinkage that the data decide.
 
-Each school's estimate `y` comes with its standard error `sigma`. Rubin (1981), Estimation in parallel randomized
-experiments; the priors are those of NumPyro's and BlackJAX's examples.
+Each school's estimate `y` comes with its standard error `sigma`. Rubin (1981), Estimation in parallel
+randomized experiments; the priors are those of NumPyro's and BlackJAX's examples.
 
 Run `plait sample examples/eight_schools.py --target-accept 0.9`, or this file.
 """

@@ -1,8 +1,8 @@
 """Grunfeld's investment data: intercepts and slopes that vary by firm.
 
-Yearly investment of 11 firms in 1935-1954, explained by a firm's market value and its stock of capital, all in
-logarithms, so the slopes are elasticities. The predictors are centered by firm, so an intercept is a firm's own
-level. Grunfeld (1958), The determinants of corporate investment; statsmodels ships the data.
+Yearly investment of 11 firms in 1935-1954, explained by a firm's market value and its stock of capital, all
+in logarithms, so the slopes are elasticities. The predictors are centered by firm, so an intercept is a firm's
+own level. Grunfeld (1958), The determinants of corporate investment; statsmodels ships the data.
 
 Run `plait sample examples/hierarchical_regression.py --target-accept 0.9`, or this file.
 """
@@ -37,13 +37,13 @@ def investment(firm, value, capital, n_firms, invest=None):
 def data():
     table = grunfeld.load_pandas().data
     logs = np.log(table[["value", "capital", "invest"]])
-    predictors = logs[["value", "capital"]] - logs[["value", "capital"]].groupby(table["firm"]).transform("mean")
+    centered = logs - logs.groupby(table["firm"]).transform("mean")
     names, firm = np.unique(table["firm"].to_numpy(dtype=str), return_inverse=True)
     return {
         "firm": firm,
         "n_firms": len(names),
-        "value": predictors["value"].to_numpy(),
-        "capital": predictors["capital"].to_numpy(),
+        "value": centered["value"].to_numpy(),
+        "capital": centered["capital"].to_numpy(),
         "invest": (logs["invest"] - logs["invest"].mean()).to_numpy(),
     }
 

@@ -87,6 +87,8 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
+    """A node that somebody outside the graph reads."""
+
     role: Role
     name: str
     node: Node
@@ -105,6 +107,10 @@ class Graph:
     def of(self, *ops: type[Op]) -> list[Node]:
         """The nodes with one of these ops, in order."""
         return [node for node in self.nodes if isinstance(node.op, ops)]
+
+    def ops(self, op: type[OpT]) -> list[OpT]:
+        """The ops of one class, in the order of their nodes."""
+        return [node.op for node in self.nodes if isinstance(node.op, op)]
 
     def named(self, role: Role) -> dict[str, Node]:
         """The outputs of one role by name."""

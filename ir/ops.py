@@ -16,7 +16,7 @@ import numpy as np
 from plait.ir.errors import InternalError
 from plait.ir.graph import Graph, Node, Op
 from plait.ir.spec import Part, Spec, family, spec_text
-from plait.ir.types import ArrayType, PlateFrame, TupleType, Type
+from plait.ir.types import ArrayType, PlateFrame, Shape, TupleType, Type
 
 
 def array(t: Type) -> ArrayType:
@@ -126,6 +126,7 @@ class Site(Op):
     plates: tuple[PlateFrame, ...]
     extras: tuple[str, ...]  # of OBS, MASK, SCALE, KEY
     type: ArrayType
+    drawn: Shape  # of the whole distribution; an observed value may be smaller
 
     OBS: ClassVar[str] = "obs"
     MASK: ClassVar[str] = "mask"
@@ -426,7 +427,10 @@ class LogDet(Typed):
 
 @dataclass(frozen=True, slots=True)
 class InSupport(Typed):
-    """Whether each element of a value lies in the support. Arguments: x, the support's leaves, a mask where there is one."""
+    """Whether each element of a value lies in the support.
+
+    Arguments: x, the support's leaves, then the mask where there is one.
+    """
 
     what: str
     support: Part
@@ -504,6 +508,11 @@ class Hoist(Op):
         return f"hoist[{self.slot}] {names[0]}"
 
 
+def inputs(graph: Graph, kind: str) -> list[Node]:
+    """The inputs of one kind (`Input.DATA`, …), in order: the graph's signature."""
+    return [node for node in graph if isinstance(node.op, Input) and node.op.kind == kind]
+
+
 def aval(t: ArrayType) -> Any:
     """The jax aval of a type."""
     return jax.core.ShapedArray(t.shape, t.dtype, weak_type=t.weak)
@@ -522,5 +531,5 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 __all__ = [
     "AddN", "Apply", "Check", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
     "InSupport", "Input", "Item", "LogDet", "LogProb", "Observe", "Param", "Plate", "Sample", "Scan", "Site",
-    "Spec", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval",
+    "Spec", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval", "inputs",
 ]  # fmt: skip

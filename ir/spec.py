@@ -74,7 +74,7 @@ class Map:
 class Spec:
     """A class and its fields, sorted by name."""
 
-    cls: type
+    cls: Any
     fields: tuple[tuple[str, Part], ...]
 
     @property
@@ -149,7 +149,7 @@ def rebuild(part: Part, leaves: Sequence[Any]) -> Any:
         case Map(cls, pairs):
             return cls((key, rebuild(item, leaves)) for key, item in pairs)
         case Spec(cls, fields):
-            obj = cls.__new__(cls)
+            obj: Any = object.__new__(cls)
             obj.__dict__.update({name: rebuild(item, leaves) for name, item in fields})
             if issubclass(cls, Distribution):
                 obj.__dict__["_validate_args"] = False
@@ -212,7 +212,7 @@ def _static_text(value: Any) -> str:
     if isinstance(value, (constraints.Constraint, Transform)):
         return constraint_name(value)
     # the address in a default repr would make the text differ from process to process
-    default_repr = type(value).__repr__ is object.__repr__
+    default_repr = inspect.getattr_static(type(value), "__repr__") is object.__dict__["__repr__"]
     return type(value).__qualname__ if default_repr else repr(value)
 
 

@@ -25,6 +25,7 @@ def verify(graph: Graph, known: frozenset[Node] = frozenset()) -> None:
 
 
 def arguments_come_first(graph: Graph) -> None:
+    """The order is topological and no node stands twice."""
     seen: set[Node] = set()
     for node in graph:
         if node in seen:
@@ -35,6 +36,7 @@ def arguments_come_first(graph: Graph) -> None:
 
 
 def outputs_are_inside(graph: Graph) -> None:
+    """What somebody outside reads is computed."""
     inside = set(graph.nodes)
     for out in graph.outputs:
         if out.node not in inside:
@@ -42,12 +44,14 @@ def outputs_are_inside(graph: Graph) -> None:
 
 
 def types_follow_the_rules(graph: Graph, known: frozenset[Node]) -> None:
+    """Each type is what the op's rule infers from the arguments' types."""
     for node in graph:
         if node not in known and node.op.infer(tuple(a.type for a in node.args)) != node.type:
             raise InternalError(f"{node.op.mnemonic} does not have the type {node.type}", node.loc)
 
 
 def site_names_are_unique(graph: Graph) -> None:
+    """No two sites share a name."""
     seen: set[tuple[str, int]] = set()
     for node in graph:
         if isinstance(node.op, (Site, Deterministic, Param)):

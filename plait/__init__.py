@@ -26,7 +26,8 @@ from plait.runtime.summary import summary, to_arviz
 __version__ = "0.1.0"
 
 __all__ = [
-    "BindError", "CertificateError", "CompiledModel", "DataError", "Draws", "InternalError", "MissingExtraError",
-    "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile", "deterministic", "factor", "handlers",
-    "module", "param", "plate", "sample", "samplers", "summary", "to_arviz",
+    "BindError", "CertificateError", "CompiledModel", "DataError", "Draws", "InternalError",
+    "MissingExtraError", "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile",
+    "deterministic", "factor", "handlers", "module", "param", "plate", "sample", "samplers", "summary",
+    "to_arviz",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """The command line: ``plait sample``, ``plait show``, ``plait explain``.
 
-Exit codes: 0 done; 2 the model, its data or the command are wrong; 1 the sampler failed. Every error is one
-line on the standard error; ``--debug`` shows the traceback.
+Exit codes: 0 done; 2 the model, its data or the command are wrong; 1 the sampler failed. An error is one line
+on the standard error; ``--debug`` shows the traceback.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Annotated, Any, NoReturn
 import jax
 import numpy as np
 import typer
+from rich.console import Console
 from rich.text import Text
 
+import plait
 from plait.compiler.passes import PIPELINE
 from plait.ir.errors import PassError, PlaitError
 from plait.ir.graph import Graph
@@ -28,9 +30,9 @@ from plait.ir.ops import Param
 from plait.ir.text import to_text
 from plait.model_file import ModelFile, ModelFileError, load
 from plait.render import console, data_line, posterior_table, sampling_progress, site_table
-from plait.runtime.compile import compile
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
+from plait.runtime.extras import require
 from plait.runtime.summary import diagnose, summary
 
 app = typer.Typer(
@@ -44,11 +46,24 @@ app = typer.Typer(
 Target = Annotated[str, typer.Argument(metavar="MODEL.py[:function]", help="A Python file with the model.")]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="FILE.json", help="Data, keyed by argument names; replaces entries of data()."),
+    typer.Option("--data", metavar="FILE.json", help="Data by argument name; replaces entries of data()."),
 ]
-Without = Annotated[list[str] | None, typer.Option(metavar="PASS", help="Switch a pass off; may be repeated.")]
+Without = Annotated[list[str] | None, typer.Option(metavar="PASS", help="Switch a pass off (repeatable).")]
 Float64 = Annotated[bool, typer.Option("--float64/--float32", help="Precision of all values.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"plait {plait.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -62,9 +77,9 @@ def sample(
     target_accept: Annotated[
         float, typer.Option(min=0.01, max=0.999, help="Acceptance rate that the step size is adapted to.")
     ] = 0.8,
-    max_treedepth: Annotated[int, typer.Option(min=1, help="A trajectory has at most 2**this gradients.")] = 10,
+    max_treedepth: Annotated[int, typer.Option(min=1, help="At most 2**this gradients a draw.")] = 10,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Write the draws, an array for each site.")
+        Path | None, typer.Option("--output", "-o", metavar="FILE.npz", help="Write the draws, an array a site.")
     ] = None,
     every_row: Annotated[bool, typer.Option("--all", help="Show every entry of long sites.")] = False,
     float64: Float64 = True,
@@ -72,26 +87,19 @@ def sample(
     debug: Debug = False,
 ) -> None:
     """Compile a model and draw from its posterior with NUTS (BlackJAX)."""
-    options = {"chains": chains, "warmup": warmup, "draws": draws}
+    options: dict[str, Any] = {"chains": chains, "warmup": warmup, "draws": draws}
     options |= {"target_accept": target_accept, "max_treedepth": max_treedepth}
     with _session(target, float64, debug) as out:
+        require("arviz", "blackjax")
         _check_output(output)
         model, compiled, seconds = _compiled(target, data, without)
-        out.print(Text(f"{model.path.name}: {model.name}", "bold"), Text(f"  data: {data_line(compiled.graph)}", "dim"))
-        out.print(site_table(compiled.graph))
-        out.print(f"\nlog density of {compiled.dim} unconstrained values, compiled in {seconds:.1f} s:", style="bold")
-        out.print(compiled.explain())
+        _print_model(out, model, compiled, seconds)
         if compiled.graph.of(Param):
             _warn(out, "params are held at their initial values: sampling does not fit them")
             compiled = _with_fixed_params(compiled, seed)
         result, seconds = _run(compiled, seed, options, debug)
-        out.print(
-            f"\n{chains} chains × {draws} draws, {warmup} warm-up each, in {seconds:.1f} s: "
-            f"step size {result.stats['step_size'].mean():.3g}, {result.stats['n_steps'].mean():.1f} gradients a draw, "
-            f"{result.divergences} divergences",
-            style="bold",
-        )
         table = summary(result)
+        _print_sampling(out, result, warmup, seconds)
         out.print(posterior_table(table, chains, every_row=every_row))
         for sentence in diagnose(result, table, max_treedepth=max_treedepth):
             _warn(out, sentence)
@@ -133,9 +141,9 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Print what is evaluated, term by term, with its cost."""
-    with _session(target, float64, debug) as out:
+    with _session(target, float64, debug):
         _, compiled, _ = _compiled(target, data, without)
-        out.print(compiled.explain())
+        typer.echo(str(compiled.explain()), nl=False)
 
 
 def main() -> None:
@@ -150,7 +158,7 @@ def _compiled(target: str, data: Path | None, without: list[str] | None) -> tupl
     model = load(target, data)
     args, kwargs = model.arguments()
     began = time.perf_counter()
-    compiled = compile(model.function, *args, passes=_switches(without), **kwargs)
+    compiled = plait.compile(model.function, *args, passes=_switches(without), **kwargs)
     return model, compiled, time.perf_counter() - began
 
 
@@ -191,37 +199,57 @@ def _graph_after(target: str, data: Path | None, without: list[str] | None, afte
     model = load(target, data)
     args, kwargs = model.arguments()
     try:
-        compile(model.function, *args, passes=_switches(without), on_graph=graphs.__setitem__, **kwargs)
+        plait.compile(model.function, *args, passes=_switches(without), on_graph=graphs.__setitem__, **kwargs)
     except PlaitError:
         if after not in graphs:
             raise
     return graphs[after]
 
 
+def _print_model(out: Console, model: ModelFile, compiled: CompiledModel, seconds: float) -> None:
+    data = Text(f"  data: {data_line(compiled.graph)}", "dim")
+    out.print(Text(f"{model.path.name}: {model.name}", "bold"), data)
+    out.print(site_table(compiled.graph))
+    title = f"\nlog density of {compiled.dim} unconstrained values, compiled in {seconds:.1f} s:"
+    out.print(title, style="bold")
+    out.print(compiled.explain())
+
+
+def _print_sampling(out: Console, draws: Draws, warmup: int, seconds: float) -> None:
+    size, gradients = draws.stats["step_size"].mean(), draws.stats["n_steps"].mean()
+    out.print(
+        f"\n{draws.chains} chains × {draws.draws} draws, {warmup} warm-up each, in {seconds:.1f} s: step size "
+        f"{size:.3g}, {gradients:.1f} gradients a draw, {draws.divergences} divergences",
+        style="bold",
+    )
+
+
 def _check_output(output: Path | None) -> None:
     """Before anything slow runs."""
-    if output is not None and (output.suffix != ".npz" or not output.parent.is_dir()):
-        problem = "it does not end in .npz" if output.suffix != ".npz" else f"there is no folder {output.parent}"
-        raise ModelFileError(f"can't write draws to {output}: {problem}")
+    if output is not None and output.suffix != ".npz":
+        raise ModelFileError(f"can't write draws to {output}: it does not end in .npz")
+    if output is not None and not output.parent.is_dir():
+        raise ModelFileError(f"can't write draws to {output}: there is no folder {output.parent}")
 
 
 # -- errors ---------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def _session(target: str, float64: bool, debug: bool) -> Iterator[Any]:
+def _session(target: str, float64: bool, debug: bool) -> Iterator[Console]:
     """Precision, quiet logs, and errors of the model or its file as one line with exit code 2."""
     # That a GPU could be used is for who installs jax, not for who reads a posterior.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     try:
         with jax.enable_x64(float64):
             yield console()
-    except typer.Exit:
+    except (typer.Exit, BrokenPipeError):
         raise
     except PlaitError as e:
         _fail(str(e), 2, debug)
     except Exception as e:
-        _fail(f"{_sentence(e)}{_where(e, target)}", 2, debug)
+        where = _where(e, target)
+        _fail(f"{_sentence(e)} ({where or 'not in your file: --debug shows where'})", 2 if where else 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> NoReturn:
@@ -232,7 +260,7 @@ def _fail(message: str, code: int, debug: bool) -> NoReturn:
     raise typer.Exit(code)
 
 
-def _warn(out: Any, sentence: str) -> None:
+def _warn(out: Console, sentence: str) -> None:
     out.print(Text.assemble(("warning: ", "bold yellow"), sentence))
 
 
@@ -244,12 +272,12 @@ def _sentence(error: Exception) -> str:
 
 
 def _where(error: Exception, target: str) -> str:
-    """The line of the model's file on which an error arose."""
+    """The line of the model's file on which an error arose; empty where that is not on its way."""
     if isinstance(error, SyntaxError) and error.filename:
-        return f" ({os.path.basename(error.filename)}:{error.lineno})"
+        return f"{os.path.basename(error.filename)}:{error.lineno}"
     file = Path(target.rpartition(":")[0] if not os.path.exists(target) else target).resolve()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == file]
-    return f" ({file.name}:{frames[-1].lineno})" if frames else ""
+    return f"{file.name}:{frames[-1].lineno}" if frames else ""
 
 
 if __name__ == "__main__":

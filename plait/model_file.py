@@ -45,8 +45,8 @@ class ModelFile:
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """The data as positional and keyword arguments."""
-        positional = inspect.Parameter.POSITIONAL_ONLY
-        only = [p.name for p in _parameters(self.function).values() if p.kind is positional and p.name in self.data]
+        parameters = _parameters(self.function)
+        only = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and n in self.data]
         return [self.data[n] for n in only], {n: v for n, v in self.data.items() if n not in only}
 
 
@@ -55,7 +55,7 @@ def load(target: str, data: Path | None = None) -> ModelFile:
 
     Args:
         target: ``MODEL.py`` or ``MODEL.py:function``.
-        data: a JSON file, an object keyed by argument names; its entries replace those of the file's ``data()``.
+        data: a JSON file, an object keyed by argument names; its entries replace those of ``data()``.
 
     Raises:
         ModelFileError: there is no such file or function, or the data don't fit the function.
@@ -83,7 +83,7 @@ def split_target(target: str) -> tuple[Path, str | None]:
 
 
 def run_file(path: Path) -> ModuleType:
-    """The file as a module that is not ``__main__``; its folder is importable, as under ``python MODEL.py``."""
+    """The file as a module that is not ``__main__``. Its folder can be imported from, as a script's can."""
     if path.is_dir():
         raise ModelFileError(f"{path} is a folder: name a Python file")
     if not path.exists():
@@ -125,7 +125,8 @@ def choose_function(module: ModuleType, path: Path) -> str:
     functions = {name: _called_names(f.__code__) for name, f in _public_functions(module)}
     with_sites = [name for name, calls in functions.items() if _SITES & calls] or list(functions)
     # A part of the model that another function calls is not the model.
-    candidates = [n for n in with_sites if not any(n in functions[m] for m in with_sites if m != n)] or with_sites
+    inner = {n for n in with_sites if any(n in functions[m] for m in with_sites if m != n)}
+    candidates = [n for n in with_sites if n not in inner] or with_sites
     if not candidates:
         raise ModelFileError(f"{path} defines no model: expected a function that calls plait.sample")
     if len(candidates) > 1:
@@ -140,7 +141,7 @@ def find_function(module: ModuleType, path: Path, name: str) -> Callable[..., An
     """The function of that name."""
     function = getattr(module, name, None)
     if callable(function):
-        return function  # type: ignore[no-any-return]
+        return function
     if function is not None:
         raise ModelFileError(f"{name!r} in {path} is no function: it is {type(function).__name__}")
     known = [n for n, _ in _public_functions(module)]
@@ -152,9 +153,9 @@ def _public_functions(module: ModuleType) -> Iterator[tuple[str, FunctionType]]:
     """Functions that the file itself defines, without ``data`` and ``main``."""
     for name, value in vars(module).items():
         f = inspect.unwrap(value) if callable(value) else value
-        if isinstance(f, FunctionType) and f.__module__ == _MODULE_NAME:
-            if not name.startswith("_") and name not in _NO_MODELS:
-                yield name, f
+        is_own = isinstance(f, FunctionType) and f.__module__ == _MODULE_NAME
+        if is_own and not name.startswith("_") and name not in _NO_MODELS:
+            yield name, f
 
 
 def _called_names(code: CodeType) -> set[str]:
@@ -173,9 +174,8 @@ def file_data(module: ModuleType, path: Path) -> dict[str, Any]:
         return {}
     values = function()
     if not isinstance(values, Mapping) or not all(isinstance(k, str) for k in values):
-        raise ModelFileError(
-            f"data() in {path} returned {type(values).__name__}: expected a dict keyed by the model's argument names"
-        )
+        got = type(values).__name__
+        raise ModelFileError(f"data() in {path} returned {got}: expected a dict keyed by argument names")
     return dict(values)
 
 
@@ -188,7 +188,8 @@ def read_data(path: Path) -> dict[str, Any]:
     except ValueError as e:  # bad JSON or bad UTF-8
         raise ModelFileError(f"{path} is not JSON: {e}") from None
     if not isinstance(values, dict):
-        raise ModelFileError(f"{path} holds a JSON {_json_type(values)}: expected an object keyed by argument names")
+        got = _json_type(values)
+        raise ModelFileError(f"{path} holds a JSON {got}: expected an object keyed by argument names")
     return {name: _value(name, value, path) for name, value in values.items()}
 
 
@@ -202,7 +203,7 @@ def _value(name: str, value: Any, path: Path) -> Any:
     except ValueError:
         raise ModelFileError(f"{name!r} in {path} is not rectangular: its lists differ in length") from None
     if array.dtype.kind not in "biuf":
-        raise ModelFileError(f"{name!r} in {path} is no array of numbers: null, text or an object stands in a list")
+        raise ModelFileError(f"{name!r} in {path} is no array of numbers: a list holds null, text or objects")
     return array
 
 
@@ -227,11 +228,8 @@ def merge_data(function: Callable[..., Any], name: str, given: Mapping[str, Any]
                 raise ModelFileError(f"{name}() has no argument {key!r}{_near(key, order)}{listed}")
     missing = [p.name for p in named if p.default is p.empty and p.name not in given]
     if missing:
-        arguments = "argument" if len(missing) == 1 else "arguments"
-        raise ModelFileError(
-            f"no data for {arguments} {', '.join(map(repr, missing))} of {name}(): return it from data() in the "
-            "model's file, or give --data FILE.json"
-        )
+        what = f"argument{'s' * (len(missing) > 1)} {', '.join(map(repr, missing))} of {name}()"
+        raise ModelFileError(f"no data for {what}: return it from data() in the file, or give --data FILE.json")
     return {key: given[key] for key in [*order, *(k for k in given if k not in order)] if key in given}
 
 

@@ -6,10 +6,10 @@ import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +19,6 @@ from plait.runtime.draws import OnProgress
 from plait.runtime.draws import Progress as Report
 from plait.runtime.summary import ESS_PER_CHAIN, R_HAT_MAX
 from plait.sites import site_lines
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PIPED_WIDTH = 120  # a file or a pipe has no width of its own
 SHOWN_ENTRIES = 24  # a site with more entries than this is cut short in the table
@@ -101,7 +98,7 @@ def _details(report: Report) -> str:
 # -- after sampling -------------------------------------------------------------------------------------
 
 
-def posterior_table(summary: pd.DataFrame, chains: int, *, every_row: bool = False) -> Table:
+def posterior_table(summary: Any, chains: int, *, every_row: bool = False) -> Table:
     """The summary with as many decimals as a site's sd calls for, and what is suspicious in red.
 
     Args:
@@ -114,13 +111,14 @@ def posterior_table(summary: pd.DataFrame, chains: int, *, every_row: bool = Fal
     table.add_column("")
     for column in ("mean", "sd", low, high, "ess_bulk", "ess_tail", "r_hat"):
         table.add_column(column, justify="right")
+    few = ESS_PER_CHAIN * chains
     for site, rows in summary.groupby(lambda name: name.partition("[")[0], sort=False):
-        template = _template(float(rows["sd"].median()), float(rows[["mean", low, high]].abs().max(axis=None)))
+        template = _template(rows["sd"].median(), rows[["mean", low, high]].abs().to_numpy().max())
         kept = rows if every_row or len(rows) <= SHOWN_ENTRIES else rows.iloc[:KEPT_ENTRIES]
         for name, row in kept.iterrows():
-            numbers = [_flagged(row[c], template, False) for c in ("mean", "sd", low, high)]
-            ess = [_flagged(row[c], "{:.0f}", row[c] < ESS_PER_CHAIN * chains) for c in ("ess_bulk", "ess_tail")]
-            table.add_row(Text(name), *numbers, *ess, _flagged(row["r_hat"], "{:.3f}", row["r_hat"] > R_HAT_MAX))
+            cells = [_flagged(row[c], template, False) for c in ("mean", "sd", low, high)]
+            cells += [_flagged(row[c], "{:.0f}", row[c] < few) for c in ("ess_bulk", "ess_tail")]
+            table.add_row(Text(name), *cells, _flagged(row["r_hat"], "{:.3f}", row["r_hat"] > R_HAT_MAX))
         if len(kept) < len(rows):
             table.add_row(Text(f"… {len(rows) - len(kept)} more of {site}", "dim"))
     return table

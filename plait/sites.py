@@ -20,7 +20,7 @@ _TIGHT = frozenset({"mul", "div", "dot_general"})  # they bind their operands mo
 _INDEXING = frozenset({"gather", "slice", "dynamic_slice"})
 _FUNCTIONS = frozenset({"exp", "log", "log1p", "expm1", "sqrt", "logistic", "tanh", "abs", "square"})
 # They change shape or dtype, not the values.
-_TRANSPARENT = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_type", "copy", "expand_dims"})
+_TRANSPARENT = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_type", "copy"})
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def _line(node: Node, shown: Mapping[Node, str], steps: Sequence[int]) -> SiteLi
             return SiteLine(op.name, f"+= {args[0]}", shape.replace(", 0]", "]").replace("[0]", ""), "factor")
         case Sample() | Observe() as op:
             kind = "observed" if isinstance(op, Observe) else "latent"
-            kept = [word for word, extra in (("masked", Site.MASK), ("scaled", Site.SCALE)) if extra in op.extras]
-            return SiteLine(op.name, f"~ {spec_text(_unexpanded(op.dist), args)}", shape, ", ".join([kind, *kept]))
+            kind += ", masked" * (Site.MASK in op.extras) + ", scaled" * (Site.SCALE in op.extras)
+            return SiteLine(op.name, f"~ {spec_text(_unexpanded(op.dist), args)}", shape, kind)
         case Deterministic() as op:
             return SiteLine(op.name, f"= {args[0]}", shape, "deterministic")
         case Param() as op:

@@ -1,0 +1,1 @@
+"""From compiled functions to the object that users hold: jit, data, names, samplers."""

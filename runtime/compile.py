@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,7 +15,9 @@ from plait.compiler.lower.density import lower
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.trace import Arguments, split_arguments, trace
 from plait.ir.graph import Graph
+from plait.ir.ops import Value
 from plait.ir.verify import verify
+from plait.runtime import params as param_sites
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.program import Program
 
@@ -38,7 +41,7 @@ def compile(
         model: calls plait's primitives.
         *args: the model's arguments.
         static: names of arguments that the model uses as Python values, such as group labels or sizes.
-        passes: optional passes by name, False to switch one off. `plait.passes()` lists them.
+        passes: optional passes by name, False to switch one off. `CompiledModel.history` names them.
         check: compare value and gradient after every pass with the reference interpreter in float64, at random
             points. This traces the model a second time and is slow.
         on_graph: called with ("trace", graph) and then with each pass's name and result.
@@ -64,22 +67,24 @@ def compile(
     verify(graph)
     record("trace", graph)
     density = run_passes(graph, PIPELINE, passes or {}, record)
-    program = Program(graph, lower(density), tuple(history), arguments)
+    latents = {op.name: op.type for op in density.ops(Value)}
+    program = Program(graph, lower(density), tuple(history), arguments, latents)
     compiled = CompiledModel.bound(program, arguments.arrays)
     return _certified(compiled, model, static) if check else compiled
 
 
 def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Sequence[str]) -> CompiledModel:
     program = compiled._program
+    drawn = compiled._params or param_sites.initial(program.model, program.arguments.arrays, jax.random.key(0))
     with jax.enable_x64(True):
         args, kwargs = program.arguments.rebuild([_exact(a) for a in program.arguments.arrays])
         exact: Arguments = split_arguments(model, args, kwargs, static)
         reference = trace(model, exact)
-        params = [jnp.asarray(_exact(p)) for p in compiled._params_or_drawn()]
+        params = [jnp.asarray(_exact(p)) for p in drawn]
         exact_case = Case(exact.arrays, params)
-    case = Case(program.arguments.arrays, compiled._params_or_drawn())
+    case = Case(program.arguments.arrays, drawn)
     certificate = certify(program.history, case, reference, exact_case, program.lowered.slots)
-    return compiled._with(certificate=certificate)
+    return replace(compiled, certificate=certificate)
 
 
 def _exact(x: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,19 +16,21 @@ from numpyro.distributions import biject_to
 from plait.compiler.certify import Certificate
 from plait.compiler.explain import Explanation, explain
 from plait.compiler.jax_compat import is_tracer
+from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
-from plait.compiler.passes.unconstrain import Slot, obstacles
-from plait.ir.errors import DataError, ModelError
+from plait.compiler.lower.sampler import drawn_shapes
+from plait.ir.errors import DataError, ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Deterministic, Observe, Param, Sample, Scan, Value
+from plait.ir.ops import Check, Input, Observe, Param, Value, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Shape
-from plait.runtime import names
+from plait.runtime import params as param_sites
 from plait.runtime.data import rebound_arrays
-from plait.runtime.program import Program, initial_params
+from plait.runtime.names import flat_names, leading_axes, ordered_values, unknown_names
+from plait.runtime.program import Program
+from plait.runtime.start import RADIUS, TRIES, find_start
 
-INIT_TRIES = 100  # NumPyro's bound on the search for a start with finite density and gradient
-INIT_RADIUS = 2.0  # and its distance from 0, as in Stan
+Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +47,7 @@ class CompiledModel:
     _params: tuple[Any, ...] | None  # None while random initial values have not been drawn
     certificate: Certificate | None = None
 
-    # -- making ---------------------------------------------------------------------------------------
+    # -- data -------------------------------------------------------------------------------------------
 
     @classmethod
     def bound(cls, program: Program, data: Sequence[Any]) -> CompiledModel:
@@ -51,8 +55,8 @@ class CompiledModel:
         known, flags = program.prepare(tuple(data))
         for node, ok in zip(program.lowered.checks, flags, strict=True):
             if not is_tracer(ok) and not ok:
-                raise _data_error(program, node, data)
-        params = None if program.needs_key else initial_params(program, data, {})
+                raise _data_error(program.lowered.graph, node, data)
+        params = None if param_sites.are_drawn(program.model) else param_sites.initial(program.model, data)
         return cls(program, tuple(data), known, params)
 
     def bind(self, **new: Any) -> CompiledModel:
@@ -66,33 +70,28 @@ class CompiledModel:
         """
         return CompiledModel.bound(self._program, rebound_arrays(self._program.arguments, self._data, new))
 
-    def _with(self, **changes: Any) -> CompiledModel:
-        return replace(self, **changes)
-
-    # -- spaces ---------------------------------------------------------------------------------------
+    # -- spaces -----------------------------------------------------------------------------------------
 
     @property
     def dim(self) -> int:
         """Length of the flat unconstrained vector."""
-        self._require_density()
-        return sum(slot.unconstrained.size for slot in self._program.lowered.slots)
+        return sum(slot.unconstrained.size for slot in self.slots)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Where each latent sits in the flat vector: name, offset, types of its unconstrained and its own value."""
+        """Where each latent sits in the flat vector: name, offset, types of its unconstrained and own value."""
         self._require_density()
         return self._program.lowered.slots
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the flat vector's entries, in program order: ``('mu', 'theta[0]', …)``."""
-        self._require_density()
-        return names.flat_names(self._program.lowered.slots)
+        return flat_names(self.slots)
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """Shapes of the latents' constrained values, by site."""
-        return {n.op.name: n.type.shape for n in self._program.latents}  # type: ignore[attr-defined, union-attr]
+        """Shapes of the latents' constrained values by site, in program order."""
+        return {name: t.shape for name, t in self._program.latents.items()}
 
     def constrain(self, z: Any, *, deterministic: bool = False) -> dict[str, Any]:
         """Values by site at a flat vector.
@@ -101,14 +100,13 @@ class CompiledModel:
             z: shape (..., dim); the leading axes are kept.
             deterministic: whether to add the deterministic sites.
         """
-        function = self._require_density().constrain
-        known = self._program.known_for(function, self._known)
-        z = self._flat(z)
-        call = lambda v: self._program.constrain(known, self._params_given(None), v)  # noqa: E731
-        for _ in range(z.ndim - 1):
-            call = jax.vmap(call)
-        values, named = call(z)
-        return {**values, **named} if deterministic else dict(values)
+        self._require_density()
+        program, z = self._program, self._flat(z)
+        parts = [program.values(self._for(program.lowered.values), self._given(None), z)]
+        if deterministic:
+            known = self._for(program.lowered.deterministics)
+            parts.append(program.deterministics(known, self._given(None), z))
+        return {name: value for part in parts for name, value in part.items()}
 
     def unconstrain(self, values: Mapping[str, Any]) -> Any:
         """The flat vector of constrained values: the inverse of `constrain`.
@@ -120,33 +118,27 @@ class CompiledModel:
             Shape (..., dim). Values on the edge of a support give infinities.
         """
         self._require_density()
-        expected = self.shapes
-        batch = _leading(values, expected)
-        ordered = names.ordered_values(values, expected, "latent", batch)
+        batch = leading_axes(values, self.shapes)
         call = self._unconstrain_one
         for _ in batch:
             call = jax.vmap(call)
-        return call(ordered)
+        return call(ordered_values(values, self.shapes, "latent", batch))
 
-    def _unconstrain_one(self, ordered: list[Any]) -> Any:
-        graph = _last_with_values(self._program.history)
+    def _unconstrain_one(self, ordered: Sequence[Any]) -> Any:
+        graph = self._graph_with_supports
         nodes = graph.of(Value)
-        data = zip((n for n in graph if n.op.mnemonic == "input" and n.op.kind == "data"), self._data, strict=True)  # type: ignore[attr-defined]
-        given: dict[Node, Any] = dict(data)
-        given |= zip(graph.of(Param), self._params_given(None), strict=True)
+        given: dict[Node, Any] = dict(zip(inputs(graph, Input.DATA), self._data, strict=True))
+        given |= zip(graph.of(Param), self._given(None), strict=True)
         given |= zip(nodes, self._cast(ordered), strict=True)
         parts = []
-        for node in nodes:
-            op = node.op
-            assert isinstance(op, Value)
+        for node, op in zip(nodes, graph.ops(Value), strict=True):
             leaves = evaluate(graph, given, op.leaves(node.args))
             parts.append(jnp.ravel(biject_to(rebuild(op.support, leaves)).inv(given[node])))
-        dtype = self._z_dtype
-        return jnp.concatenate(parts).astype(dtype) if parts else jnp.zeros(0, dtype)
+        return jnp.concatenate(parts).astype(self.dtype) if parts else jnp.zeros(0, self.dtype)
 
-    # -- densities ------------------------------------------------------------------------------------
+    # -- densities --------------------------------------------------------------------------------------
 
-    def log_joint(self, values: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> Any:
+    def log_joint(self, values: Mapping[str, Any], params: Params | None = None) -> Any:
         """Log joint density of latents and data at constrained values (nats, a scalar); no Jacobian.
 
         Args:
@@ -156,30 +148,37 @@ class CompiledModel:
         Raises:
             ValueNamesError: a value is missing, unknown or misshaped.
         """
-        known = self._program.known_for(self._program.lowered.log_joint, self._known)
-        return self._program.log_joint(known, self._params_given(params), self._ordered(values))
+        program = self._program
+        return program.log_joint(self._for(program.lowered.log_joint), self._given(params), self._ordered(values))
 
-    def log_prob_terms(self, values: Mapping[str, Any], params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Each site's log probability, unsummed over its batch, masked and scaled; they sum to `log_joint`."""
-        known = self._program.known_for(self._program.lowered.terms, self._known)
-        return dict(self._program.terms(known, self._params_given(params), self._ordered(values)))
+    def log_prob_terms(self, values: Mapping[str, Any], params: Params | None = None) -> dict[str, Any]:
+        """Each site's log probability (nats), unsummed over its batch, masked and scaled.
 
-    def log_density(self, z: Any, params: Mapping[str, Any] | None = None) -> Any:
+        Args:
+            values: as for `log_joint`, whose value is the sum of the terms inside the supports.
+            params: values of `param` sites, default their initial ones.
+        """
+        program = self._program
+        terms = program.terms(self._for(program.lowered.terms), self._given(params), self._ordered(values))
+        return {name: terms[name] for name in program.lowered.terms.results}
+
+    def log_density(self, z: Any, params: Params | None = None) -> Any:
         """Log density of the flat unconstrained vector, with the Jacobian of `constrain` (nats, a scalar).
 
         Args:
             z: shape (dim,).
             params: values of `param` sites, default their initial ones.
         """
-        known = self._program.known_for(self._require_density().log_density, self._known)
-        return self._program.log_density(known, self._params_given(params), self._vector(z))
+        known = self._for(self._require_density())
+        return self._program.log_density(known, self._given(params), self._vector(z))
 
-    def log_density_and_grad(self, z: Any, params: Mapping[str, Any] | None = None) -> tuple[Any, Any]:
+    def log_density_and_grad(self, z: Any, params: Params | None = None) -> tuple[Any, Any]:
         """`log_density` and its gradient, of shape (dim,), in one pass."""
-        known = self._program.known_for(self._require_density().log_density, self._known)
-        return self._program.log_density_and_grad(known, self._params_given(params), self._vector(z))  # type: ignore[no-any-return]
+        known = self._for(self._require_density())
+        value, grad = self._program.log_density_and_grad(known, self._given(params), self._vector(z))
+        return value, grad
 
-    # -- sampling -------------------------------------------------------------------------------------
+    # -- sampling ---------------------------------------------------------------------------------------
 
     def init_params(self, key: Any, shape: Shape = ()) -> Any:
         """Starting points for a sampler: uniform in (-2, 2) with finite density and gradient, as NumPyro's.
@@ -189,39 +188,23 @@ class CompiledModel:
             shape: of independent points, such as ``(chains,)``.
 
         Returns:
-            Shape ``shape + (dim,)``.
+            Unconstrained points, of shape ``shape + (dim,)``.
 
         Raises:
             ModelError: after 100 tries there is no such point.
         """
-        n = int(np.prod(shape, dtype=int))
-        points, found = jax.vmap(self._start)(jax.random.split(key, n))
+        find = partial(find_start, self.log_density_and_grad, self.dim, self.dtype)
+        points, found = jax.jit(jax.vmap(find))(jax.random.split(key, math.prod(shape)))
         if not is_tracer(found) and not bool(jnp.all(found)):
             raise ModelError(
-                f"no starting point with finite log density and gradient in {INIT_TRIES} draws from "
-                f"({-INIT_RADIUS}, {INIT_RADIUS}); look at log_prob_terms at your own values"
+                f"no starting point with finite log density and gradient in {TRIES} draws from "
+                f"({-RADIUS}, {RADIUS}); look at log_prob_terms at values of your own"
             )
         return jnp.reshape(points, (*shape, self.dim))
 
-    def _start(self, key: Any) -> tuple[Any, Any]:
-        def usable(z: Any) -> Any:
-            value, grad = self.log_density_and_grad(z)
-            return jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
-
-        def propose(key: Any) -> Any:
-            return jax.random.uniform(key, (self.dim,), self._z_dtype, -INIT_RADIUS, INIT_RADIUS)
-
-        def again(state: Any) -> Any:
-            i, key, _, _ = state
-            key, sub = jax.random.split(key)
-            z = propose(sub)
-            return i + 1, key, z, usable(z)
-
-        first = (0, key, jnp.zeros(self.dim, self._z_dtype), jnp.asarray(False))
-        _, _, z, ok = jax.lax.while_loop(lambda s: ~s[3] & (s[0] < INIT_TRIES), again, first)
-        return z, ok
-
-    def sample(self, key: Any, shape: Shape = (), *, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def sample(
+        self, key: Any, shape: Shape = (), *, given: Mapping[str, Any] | None = None, params: Params | None = None
+    ) -> dict[str, Any]:
         """Draws from the model: the prior, or with ``given=`` posterior draws the posterior predictive.
 
         Factors and masks do not change draws.
@@ -231,6 +214,7 @@ class CompiledModel:
             shape: of independent draws; goes before every site's shape.
             given: values of sites that are not drawn, of their shapes or with leading axes (draws) that all
                 of them share.
+            params: values of `param` sites, default their initial ones.
 
         Returns:
             By name, of shape ``shape + leading axes + site``: latents, observed sites (replicates, not the
@@ -240,21 +224,22 @@ class CompiledModel:
             ModelError: a site has no draws, such as an improper prior that is not given.
             ValueNamesError: `given` has an unknown or misshaped entry.
         """
-        sites = _drawn_shapes(self._program.model)
+        sites = drawn_shapes(self._program.model)
         given = dict(given or {})
-        names.unknown_names(given.keys(), list(sites), "site")
-        known = {k: sites[k] for k in given}
-        batch = _leading(given, known)
-        names.ordered_values(given, known, "site", batch)
-        shape = tuple(shape)
-        total = int(np.prod(shape + batch, dtype=int))
-        repeated = {
-            k: jnp.reshape(jnp.broadcast_to(v, shape + batch + sites[k]), (total, *sites[k])) for k, v in given.items()
+        unknown_names(given.keys(), list(sites), "site")
+        expected = {name: sites[name] for name in given}
+        batch = leading_axes(given, expected)
+        ordered_values(given, expected, "site", batch)
+        lead = (*shape, *batch)
+        stacked = {
+            name: jnp.reshape(jnp.broadcast_to(x, lead + sites[name]), (math.prod(lead), *sites[name]))
+            for name, x in given.items()
         }
-        draws = self._program.sample(self._data, self._params_or_drawn(), jax.random.split(key, total), repeated)
-        return {k: jnp.reshape(v, shape + batch + v.shape[1:]) for k, v in draws.items()}
+        keys = jax.random.split(key, math.prod(lead))
+        draws = self._program.sample(self._data, self._given(params), keys, stacked)
+        return {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in sites}
 
-    # -- params ---------------------------------------------------------------------------------------
+    # -- params -----------------------------------------------------------------------------------------
 
     @property
     def has_random_params(self) -> bool:
@@ -263,50 +248,17 @@ class CompiledModel:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Initial values of the `param` sites, each an array or a module's pytree."""
-        return self._packed(self._params_given(None))
+        """Values of the `param` sites where none are given: each an array, or a module's pytree."""
+        return param_sites.packed(self._program.model, self._given(None))
 
     def init_param_values(self, key: Any) -> dict[str, Any]:
         """Initial values of the `param` sites, the random ones drawn with `key`."""
-        return self._packed(self._drawn_params(key))
+        model = self._program.model
+        return param_sites.packed(model, param_sites.initial(model, self._data, key))
 
-    def _drawn_params(self, key: Any) -> tuple[Any, ...]:
-        inputs = [n.op.name for n in self._program.model if n.op.mnemonic == "input" and n.op.kind == "key"]  # type: ignore[attr-defined]
-        keys = dict(zip(inputs, jax.random.split(key, max(len(inputs), 1)), strict=False))
-        return initial_params(self._program, self._data, keys)
-
-    def _params_or_drawn(self) -> tuple[Any, ...]:
-        return self._drawn_params(jax.random.key(0)) if self._params is None else self._params
-
-    def _params_given(self, params: Mapping[str, Any] | None) -> tuple[Any, ...]:
-        if params is None:
-            if self._params is None:
-                raise ModelError(
-                    "a param has a random initial value: pass params=compiled.init_param_values(key), or fix them "
-                    "with compiled.with_params(...)"
-                )
-            return self._params
-        known = list(dict.fromkeys(n.op.name for n in self._program.params))  # type: ignore[attr-defined]
-        names.unknown_names(params.keys(), known, "param")
-        flat = {name: iter(jax.tree.leaves(params[name])) for name in params}
-        defaults = self._params or (None,) * len(self._program.params)
-        return tuple(
-            _param_leaf(node, flat.get(node.op.name), default)  # type: ignore[attr-defined]
-            for node, default in zip(self._program.params, defaults, strict=True)
-        )
-
-    def with_params(self, params: Mapping[str, Any]) -> CompiledModel:
+    def with_params(self, params: Params) -> CompiledModel:
         """This model with other default values of its `param` sites."""
-        return self._with(_params=self._params_given(params))
-
-    def _packed(self, flat: Sequence[Any]) -> dict[str, Any]:
-        grouped: dict[str, list[Any]] = {}
-        trees: dict[str, Any] = {}
-        for node, value in zip(self._program.params, flat, strict=True):
-            assert isinstance(node.op, Param)
-            grouped.setdefault(node.op.name, []).append(value)
-            trees[node.op.name] = node.op.treedef
-        return {name: jax.tree.unflatten(trees[name], leaves) for name, leaves in grouped.items()}
+        return replace(self, _params=self._given(params))
 
     # -- looking ----------------------------------------------------------------------------------------
 
@@ -331,94 +283,72 @@ class CompiledModel:
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self.shapes.items())
-        observed = ", ".join(n.op.name for n in self.graph.of(Observe))  # type: ignore[attr-defined]
+        observed = ", ".join(op.name for op in self.graph.ops(Observe))
         return f"CompiledModel(latents: {latents or 'none'}; observed: {observed or 'none'})"
 
     # -- helpers ----------------------------------------------------------------------------------------
 
-    def _require_density(self) -> Any:
-        lowered = self._program.lowered
-        if lowered.log_density is None:
-            graph = _last_with_values(self._program.history)
-            node, why = obstacles(graph)[0]
-            raise ModelError(
-                f"latent {node.op.name!r} has no unconstrained density: {why}; use log_joint, or marginalize it",  # type: ignore[attr-defined]
-                node.loc,
-            )
-        return lowered
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the flat vector."""
+        return self._program.lowered.log_joint.results[""].type.dtype  # type: ignore[union-attr]
 
     @property
-    def _z_dtype(self) -> Any:
-        (z,) = [n for n in self.density_graph if n.op.mnemonic == "input" and n.op.kind == "flat"] or [None]  # type: ignore[attr-defined]
-        return jnp.zeros(0).dtype if z is None else z.type.dtype  # type: ignore[union-attr]
+    def _graph_with_supports(self) -> Graph:
+        """The graph whose values know their supports and whose bijectors are still ops."""
+        return dict(self._program.history)["unconstrain"]
+
+    def _require_density(self) -> Any:
+        if self._program.lowered.log_density is None:
+            node, why = obstacles(self._graph_with_supports)[0]
+            raise ModelError(
+                f"latent {node.op.label!r} has no unconstrained density: {why}; log_joint works, and a discrete "
+                "site can be summed out by hand in a factor",
+                node.loc,
+            )
+        return self._program.lowered.log_density
+
+    def _for(self, function: Any) -> tuple[Any, ...]:
+        """What a function reads of `prepare`'s results."""
+        return tuple(self._known[i] for i in function.uses)
+
+    def _given(self, params: Params | None) -> tuple[Any, ...]:
+        if params is not None:
+            return param_sites.unpacked(self._program.model, params, self._params)
+        if self._params is None:
+            raise ModelError(
+                "a param has a random initial value: pass params=compiled.init_param_values(key), or fix it with "
+                "compiled.with_params(...)"
+            )
+        return self._params
 
     def _flat(self, z: Any) -> Any:
-        z = jnp.asarray(z, self._z_dtype)
+        z = jnp.asarray(z, self.dtype)
         if z.ndim < 1 or z.shape[-1] != self.dim:
-            raise names.ValueNamesError(f"the flat vector has shape (…, {self.dim}), got {z.shape}")
+            raise ValueNamesError(f"the flat vector has shape (…, {self.dim}), got {z.shape}")
         return z
 
     def _vector(self, z: Any) -> Any:
         if jnp.shape(z) != (self.dim,):
-            raise names.ValueNamesError(
+            raise ValueNamesError(
                 f"the flat vector has shape ({self.dim},), got {jnp.shape(z)}; use jax.vmap for several"
             )
-        return z if getattr(z, "dtype", None) == self._z_dtype else jnp.asarray(z, self._z_dtype)
+        return z if getattr(z, "dtype", None) == self.dtype else jnp.asarray(z, self.dtype)
 
     def _ordered(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        return self._cast(names.ordered_values(values, self.shapes, "latent"))
+        return self._cast(ordered_values(values, self.shapes, "latent"))
 
     def _cast(self, ordered: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(
-            jnp.asarray(v, n.type.dtype)  # type: ignore[union-attr]
-            for v, n in zip(ordered, self._program.latents, strict=True)
-        )
+        return tuple(jnp.asarray(x, t.dtype) for x, t in zip(ordered, self._program.latents.values(), strict=True))
 
 
-def _last_with_values(history: Sequence[tuple[str, Graph]]) -> Graph:
-    """The graph whose values still know their supports as ops."""
-    return dict(history)["unconstrain"]
-
-
-def _param_leaf(node: Node, leaves: Any, default: Any) -> Any:
-    op, t = node.op, node.type
-    assert isinstance(op, Param)
-    value = next(leaves, None) if leaves is not None else default
-    if value is None or jnp.shape(value) != t.shape:  # type: ignore[union-attr]
-        got = "none" if value is None else f"shape {jnp.shape(value)}"
-        raise names.ValueNamesError(f"param {op.name!r}{op.path} needs a value of shape {t.shape}, got {got}")  # type: ignore[union-attr]
-    return jnp.asarray(value, t.dtype)  # type: ignore[union-attr]
-
-
-def _leading(values: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Shape:
-    """The leading axes that the first value has beyond its site's shape."""
-    for name, shape in shapes.items():
-        if name in values:
-            got = jnp.shape(values[name])
-            return got[: max(len(got) - len(shape), 0)]
-    return ()
-
-
-def _drawn_shapes(graph: Graph, steps: Shape = ()) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for node in graph:
-        if isinstance(node.op, Scan):
-            found |= _drawn_shapes(node.op.body, (*steps, node.op.length))
-        elif isinstance(node.op, (Sample, Observe, Deterministic)):
-            found[node.op.name] = steps + node.type.shape  # type: ignore[union-attr]
-    return found
-
-
-def _data_error(program: Program, node: Node, data: Sequence[Any]) -> DataError:
-    graph = program.lowered.graph
-    inputs = [n for n in graph if n.op.mnemonic == "input" and n.op.kind == "data"]  # type: ignore[attr-defined]
-    condition, shown = evaluate(graph, dict(zip(inputs, data, strict=True)), node.args)
-    bad = np.argwhere(~np.atleast_1d(np.asarray(condition)))
-    index = tuple(int(i) for i in bad[0])
-    value = np.atleast_1d(np.asarray(shown))[index] if np.ndim(shown) else np.asarray(shown)
-    at = f" at index {list(index)}" if np.ndim(condition) else ""
+def _data_error(graph: Graph, check: Node, data: Sequence[Any]) -> DataError:
+    """What is wrong with the data: evaluates the failed condition again, element by element."""
+    assert isinstance(check.op, Check)
+    given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+    condition, shown = (np.asarray(x) for x in evaluate(graph, given, check.args))
+    bad = np.argwhere(~np.atleast_1d(condition))
+    index = tuple(int(i) for i in bad[0]) if condition.ndim else ()
+    at = f" at index {list(index)}" if index else ""
     more = f" ({len(bad)} such elements)" if len(bad) > 1 else ""
-    return DataError(f"{node.op.message}: got {value}{at}{more}", node.loc)  # type: ignore[attr-defined]
-
-
-__all__ = ["CompiledModel"]
+    return DataError(f"{check.op.message}: got {shown[index]}{at}{more}", check.loc)

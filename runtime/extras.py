@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from plait.ir.errors import MissingExtraError
@@ -11,23 +12,24 @@ _EXTRA_OF = {"arviz": "samplers", "blackjax": "samplers"}  # pyproject.toml's op
 
 
 def optional(module: str) -> Any:
-    """An optional module.
-
-    Args:
-        module: its import name, such as ``blackjax.adaptation.step_size``.
+    """An optional module, by its import name, such as ``blackjax.adaptation.step_size``.
 
     Raises:
         MissingExtraError: the package is not installed; says how to install it.
     """
-    package = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as e:
-        # A package that is there and misses one of its own dependencies says so itself.
-        if (e.name or "").partition(".")[0] != package:
-            raise
-        extra = _EXTRA_OF[package]
-        raise MissingExtraError(f"{package} is not installed: pip install 'plait[{extra}]'") from None
+    require(module.partition(".")[0])
+    return importlib.import_module(module)
 
 
-__all__ = ["optional"]
+def require(*packages: str) -> None:
+    """Checks that packages are installed, without importing them.
+
+    Raises:
+        MissingExtraError: one is not installed; says how to install it.
+    """
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(f"{package} is not installed: pip install 'plait[{_EXTRA_OF[package]}]'")
+
+
+__all__ = ["optional", "require"]

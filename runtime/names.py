@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from plait.compiler.passes.unconstrain import Slot
+from plait.compiler.layout import Slot
 from plait.ir.errors import ValueNamesError
 from plait.ir.types import Shape
 
@@ -34,9 +34,7 @@ def unknown_names(given: Collection[str], known: Sequence[str], what: str) -> No
             raise ValueNamesError(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
 
 
-def ordered_values(
-    values: Mapping[str, Any], expected: Mapping[str, Shape], what: str, batch: Shape = ()
-) -> list[Any]:
+def ordered_values(values: Mapping[str, Any], expected: Mapping[str, Shape], what: str, batch: Shape = ()) -> list[Any]:
     """The values in program order.
 
     Raises:
@@ -53,6 +51,15 @@ def ordered_values(
         if got != batch + shape:
             raise ValueNamesError(f"{what} {name!r} has shape {batch + shape}, got a value of shape {got}")
     return [values[name] for name in expected]
+
+
+def leading_axes(values: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Shape:
+    """The axes that values have before their sites' shapes, read off the first one."""
+    for name, shape in shapes.items():
+        if name in values:
+            got = jnp.shape(values[name])
+            return got[: max(len(got) - len(shape), 0)]
+    return ()
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +14,15 @@ from plait.runtime.draws import Draws
 from plait.runtime.extras import optional
 from plait.runtime.names import entry_names
 
-if TYPE_CHECKING:
-    import pandas as pd
+DataFrame = Any  # pandas comes with ArviZ, and has no types
 
-R_HAT_MAX = 1.01  # Vehtari, Gelman, Simpson, Carpenter, Bürkner (2021), Rank-normalization, folding, and localization
-ESS_PER_CHAIN = 100  # the same: below it, estimates of r-hat and ess are themselves unreliable
+# Vehtari, Gelman, Simpson, Carpenter, Bürkner (2021), Rank-normalization, folding, and localization: above this
+# r-hat the chains disagree, below this ess r-hat and ess themselves are unreliable.
+R_HAT_MAX = 1.01
+ESS_PER_CHAIN = 100
 
 
-def summary(draws: Draws, *, hdi_prob: float = 0.94) -> pd.DataFrame:
+def summary(draws: Draws, *, hdi_prob: float = 0.94) -> DataFrame:
     """One row for each entry of each site (``theta[0]``), numbers unrounded.
 
     Args:
@@ -49,7 +50,7 @@ def summary(draws: Draws, *, hdi_prob: float = 0.94) -> pd.DataFrame:
     return table[["mean", "sd", low, high, *diagnostics]]
 
 
-def diagnose(draws: Draws, table: pd.DataFrame, *, max_treedepth: int | None = None) -> list[str]:
+def diagnose(draws: Draws, table: DataFrame, *, max_treedepth: int | None = None) -> list[str]:
     """What is wrong with the draws, a sentence each; none when nothing is.
 
     Args:
@@ -61,8 +62,8 @@ def diagnose(draws: Draws, table: pd.DataFrame, *, max_treedepth: int | None = N
     total = draws.chains * draws.draws
     if n := draws.divergences:
         found.append(
-            f"{n} of {total} transitions diverged, so regions of high curvature may be missing from the draws: "
-            "raise the target acceptance rate, or reparametrize (for example, non-center a hierarchy)"
+            f"{n} of {total} transitions diverged, so the draws may miss regions of high curvature: raise the "
+            "target acceptance rate, or reparametrize (for example, non-center a hierarchy)"
         )
     if max_treedepth is not None and (n := int(np.sum(draws.stats["tree_depth"] >= max_treedepth))):
         found.append(f"{n} of {total} trajectories reached the maximum tree depth {max_treedepth}: expect slow mixing")
@@ -82,7 +83,7 @@ def to_arviz(draws: Draws) -> Any:
 
     A DataTree has no ``/`` in names of variables: there a scoped site ``a/b`` is called ``a.b``.
     """
-    az = optional("arviz")
+    az = _arviz()
     groups = {"posterior": dict(draws.values), "sample_stats": dict(draws.stats)}
     if _before_1(az):
         return az.from_dict(**groups)
@@ -90,13 +91,18 @@ def to_arviz(draws: Draws) -> Any:
     return az.from_dict(groups | {"posterior": renamed})
 
 
-def _arviz_summary(entries: np.ndarray, hdi_prob: float) -> pd.DataFrame:
-    """ArviZ's table of (chains, draws, entries): as one variable, so that no name of a site can disturb it."""
-    az = optional("arviz")
+def _arviz_summary(entries: np.ndarray, hdi_prob: float) -> DataFrame:
+    """ArviZ's table of (chains, draws, entries): one variable, so that no name of a site can disturb it."""
+    az = _arviz()
     group = {"posterior": {"x": entries}}
     if _before_1(az):
         return az.summary(az.from_dict(**group), hdi_prob=hdi_prob, round_to="none")
     return az.summary(az.from_dict(group), ci_prob=hdi_prob, ci_kind="hdi", round_to="none")
+
+
+def _arviz() -> Any:
+    with _quiet():  # 0.23 announces its own 1.0 at import
+        return optional("arviz")
 
 
 def _before_1(az: Any) -> bool:
@@ -107,7 +113,7 @@ def _entries(values: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([v.reshape(*v.shape[:2], -1).astype(np.float64) for v in values.values()], axis=-1)
 
 
-def _worst(values: pd.Series[float], *, largest: bool) -> str:
+def _worst(values: Any, *, largest: bool) -> str:
     ordered = values.sort_values(ascending=not largest)
     shown = ", ".join(f"{name} ({value:.3g})" for name, value in ordered.head(3).items())
     return shown + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
@@ -115,7 +121,7 @@ def _worst(values: pd.Series[float], *, largest: bool) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without ArviZ's complaints about single chains and entries that never change: their cells are NaN."""
+    """Without ArviZ's warnings, above all of single chains and constant entries: those cells are NaN."""
     logger = logging.getLogger("arviz")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -2,120 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from plait.compiler.layout import Slot, layout
 from plait.compiler.lower.evaluate import evaluate
-from plait.compiler.passes.unconstrain import Slot, layout
 from plait.ir.graph import Graph, Node, Role
-from plait.ir.ops import Check, Hoist, Input, Param, Value
+from plait.ir.ops import Hoist, Input, Param, Value, inputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Function:
     """A pure JAX function of the density.
 
     Attributes:
-        uses: which of `prepare`'s results it reads.
-        call: from (those results, the params' arrays, x) to a pytree of arrays.
+        graph: where its nodes are.
+        arguments: the nodes that x gives values to: the latents, or z.
+        results: the nodes to compute, by name.
+        known: the hoisted values and data that it reads, nodes of `prepare`'s results.
+        uses: the places of `known` among `prepare`'s results.
     """
 
+    graph: Graph
+    arguments: tuple[Node, ...]
+    results: Mapping[str, Node]
+    known: tuple[Node, ...]
     uses: tuple[int, ...]
-    call: Callable[[Sequence[Any], Sequence[Any], Any], Any]
+
+    def __call__(self, known: Sequence[Any], params: Sequence[Any], x: Sequence[Any]) -> dict[str, Any]:
+        """The results by name.
+
+        Args:
+            known: the results of `prepare` at `uses`.
+            params: the arrays of the model's params.
+            x: values of `arguments`.
+        """
+        given = dict(zip(self.known, known, strict=True))
+        given |= zip(self.graph.of(Param), params, strict=True)
+        given |= zip(self.arguments, x, strict=True)
+        return dict(zip(self.results, evaluate(self.graph, given, self.results.values()), strict=True))
+
+    def only(self, known: Sequence[Any], params: Sequence[Any], x: Sequence[Any]) -> Any:
+        """The one result."""
+        (result,) = self(known, params, x).values()
+        return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lowered:
     """The functions of one density graph.
 
     Attributes:
         graph: the density graph.
         slots: the layout of z.
-        prepare: from the data arrays to (what the others read, one bool per check).
-        checks: the nodes of those bools.
-        log_joint: of the tuple of constrained values.
-        terms: of the same, to a dict of unsummed terms.
+        known: the nodes that `prepare` computes for the functions below.
+        checks: the conditions on data that `prepare` computes.
+        log_joint: of the constrained values.
+        terms: of the same; unsummed, by site.
         log_density: of z; None where a latent has no bijection onto the reals.
-        constrain: of z, to (dict of values, dict of deterministics); None likewise.
+        values: of z; None likewise.
+        deterministics: of z; None likewise.
     """
 
     graph: Graph
     slots: tuple[Slot, ...]
-    prepare: Callable[[Sequence[Any]], tuple[tuple[Any, ...], tuple[Any, ...]]]
+    known: tuple[Node, ...]
     checks: tuple[Node, ...]
     log_joint: Function
     terms: Function
     log_density: Function | None
-    constrain: Function | None
+    values: Function | None
+    deterministics: Function | None
+
+    def prepare(self, data: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What data alone decide: the values of `known`, and one bool for each of `checks`."""
+        given = dict(zip(inputs(self.graph, Input.DATA), data, strict=True))
+        results = tuple(evaluate(self.graph, given, [*self.known, *self.checks]))
+        return results[: len(self.known)], results[len(self.known) :]
 
 
 def lower(graph: Graph) -> Lowered:
     """The functions that a density graph stands for; nothing is traced or compiled yet."""
-    values = graph.of(Value)
-    z = [n for n in graph.of(Input) if n.op.kind == Input.FLAT]  # type: ignore[attr-defined]
-    params = graph.of(Param)
-    has_density = bool(graph.named(Role.LOG_DENSITY))
-    named = {role: graph.named(role) for role in Role}
-    checks = tuple(named[Role.CHECK].values())
+    latents, z = tuple(graph.of(Value)), tuple(inputs(graph, Input.FLAT))
+    params = set(graph.of(Param))
+    by_role = {role: graph.named(role) for role in Role}
+    read = {n for role in Role if role is not Role.CHECK for n in by_role[role].values()}
+    known = tuple(_frontier([n for n in graph if n in read], params))
 
-    wanted = [n for role in Role if role is not Role.CHECK for n in named[role].values()]
-    frontier = _frontier(wanted, set(params))
+    def function(role: Role, arguments: tuple[Node, ...]) -> Function:
+        mine = set(_frontier(by_role[role].values(), {*params, *arguments}))
+        uses = tuple(i for i, n in enumerate(known) if n in mine)
+        return Function(graph, arguments, by_role[role], tuple(known[i] for i in uses), uses)
 
-    def function(nodes: dict[str, Node], arguments: list[Node], pack: Callable[[dict[str, Any]], Any]) -> Function:
-        cut = {*params, *arguments}
-        uses = tuple(i for i, n in enumerate(frontier) if n in set(_frontier(list(nodes.values()), cut)))
-
-        def call(known: Sequence[Any], param_values: Sequence[Any], x: Any) -> Any:
-            given = dict(zip((frontier[i] for i in uses), known, strict=True))
-            given |= dict(zip(params, param_values, strict=True))
-            given |= dict(zip(arguments, x, strict=True))
-            return pack(dict(zip(nodes, evaluate(graph, given, nodes.values()), strict=True)))
-
-        return Function(uses, call)
-
-    def only(results: dict[str, Any]) -> Any:
-        (result,) = results.values()
-        return result
-
-    def prepare(data: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        given = dict(zip((n for n in graph.of(Input) if n.op.kind == Input.DATA), data, strict=True))  # type: ignore[attr-defined]
-        results = evaluate(graph, given, [*frontier, *checks])
-        return tuple(results[: len(frontier)]), tuple(results[len(frontier) :])
-
-    both = {("value", k): n for k, n in named[Role.VALUE].items()}
-    both |= {("deterministic", k): n for k, n in named[Role.DETERMINISTIC].items()}
-
-    def split(results: dict[Any, Any]) -> Any:
-        return tuple({k: v for (kind, k), v in results.items() if kind == want} for want in ("value", "deterministic"))
+    def of_z(role: Role) -> Function | None:
+        return function(role, z) if by_role[Role.LOG_DENSITY] else None
 
     return Lowered(
         graph,
         layout(graph),
-        prepare,
-        checks,
-        function(named[Role.LOG_JOINT], values, only),
-        function(named[Role.TERM], values, dict),
-        function(named[Role.LOG_DENSITY], z, only) if has_density else None,
-        function(both, z, split) if has_density else None,  # type: ignore[arg-type]
+        known,
+        tuple(by_role[Role.CHECK].values()),
+        function(Role.LOG_JOINT, latents),
+        function(Role.TERM, latents),
+        of_z(Role.LOG_DENSITY),
+        of_z(Role.VALUE),
+        of_z(Role.DETERMINISTIC),
     )
 
 
-def _frontier(wanted: list[Node], cut: set[Node]) -> list[Node]:
+def _frontier(wanted: Iterable[Node], cut: set[Node]) -> list[Node]:
     """Hoisted values and data that the wanted nodes read, in a stable order."""
     found: dict[Node, None] = {}
-    seen: set[Node] = set()
-    todo = list(reversed(wanted))
+    seen: set[Node] = set(cut)
+    todo = list(wanted)[::-1]
     while todo:
         node = todo.pop()
-        if node in seen or node in cut:
+        if node in seen:
             continue
         seen.add(node)
         if isinstance(node.op, Hoist) or (isinstance(node.op, Input) and node.op.kind == Input.DATA):
             found[node] = None
         else:
-            todo.extend(reversed(node.args))
+            todo.extend(node.args[::-1])
     return list(found)
-
-
-__all__ = ["Check", "Function", "Lowered", "lower"]

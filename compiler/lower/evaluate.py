@@ -13,8 +13,26 @@ from plait.compiler import jax_compat as compat
 from plait.ir.errors import InternalError
 from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import (
-    AddN, Apply, Check, Const, Constrain, Deterministic, Flat, Guard, Hoist, InSupport, Input, Item, LogDet, LogProb,
-    Observe, Param, Plate, Scan, Sum, Value,
+    AddN,
+    Apply,
+    Check,
+    Const,
+    Constrain,
+    Deterministic,
+    Flat,
+    Guard,
+    Hoist,
+    Input,
+    InSupport,
+    Item,
+    LogDet,
+    LogProb,
+    Observe,
+    Param,
+    Plate,
+    Scan,
+    Sum,
+    Value,
 )  # fmt: skip
 from plait.ir.spec import rebuild
 
@@ -22,7 +40,10 @@ Rule = Callable[[Any, Sequence[Any]], Any]
 
 
 def evaluate(
-    graph: Graph, given: Mapping[Node, Any], wanted: Iterable[Node], rules: Mapping[type[Op], Rule] | None = None
+    graph: Graph,
+    given: Mapping[Node, Any],
+    wanted: Iterable[Node],
+    rules: Mapping[type[Op], Rule] | None = None,
 ) -> list[Any]:
     """Computes nodes of a graph.
 

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from plait.compiler.lower.evaluate import RULES, Rule, evaluate, scan_with
 from plait.ir.errors import ModelError
 from plait.ir.graph import Graph, Node, Op
-from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site
+from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, array, inputs
 from plait.ir.spec import rebuild
+from plait.ir.types import Shape
 
 
 def draw(
@@ -34,19 +35,24 @@ def draw(
     Raises:
         ModelError: a site has no draws (an improper prior).
     """
-    inputs = dict(zip((n for n in graph.of(Input) if n.op.kind == Input.DATA), data, strict=True))  # type: ignore[attr-defined]
-    inputs |= dict(zip(graph.of(Param), params, strict=True))
+    given_inputs = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+    given_inputs |= dict(zip(graph.of(Param), params, strict=True))
     record: dict[str, Any] = {}
-    _evaluate(graph, inputs, [], key, given, record)
+    _evaluate(graph, given_inputs, [], key, given, record)
     return record
 
 
 def _evaluate(
-    graph: Graph, inputs: Mapping[Node, Any], wanted: list[Node], key: Any, given: Mapping[str, Any], record: dict[str, Any]
+    graph: Graph,
+    values: Mapping[Node, Any],
+    wanted: list[Node],
+    key: Any,
+    given: Mapping[str, Any],
+    record: dict[str, Any],
 ) -> list[Any]:
     rules = _rules(graph, key, given, record)
     named = [n for n in graph if isinstance(n.op, (Sample, Observe, Deterministic)) or _has_sites(n)]
-    return evaluate(graph, inputs, [*named, *wanted], rules)[len(named) :]
+    return evaluate(graph, values, [*named, *wanted], rules)[len(named) :]
 
 
 def _has_sites(node: Node) -> bool:
@@ -61,7 +67,7 @@ def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, A
         return record[op.name]
 
     def observe(op: Observe, args: Sequence[Any]) -> Any:
-        obs = op.extra(op.OBS, args)
+        obs: Any = op.extra(op.OBS, args)
         if not op.replicated:
             record[op.name] = obs
             return obs
@@ -78,16 +84,22 @@ def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, A
             return RULES[Scan](op, args)
         inner = {n: x for n, x in given.items() if n in _site_names(op.body)}
 
-        def body(graph: Graph, inputs: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
+        def body(graph: Graph, values: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
             step: dict[str, Any] = {}
-            results = _evaluate(graph, inputs, wanted, extra[0], extra[1], step)
+            results = _evaluate(graph, values, wanted, extra[0], extra[1], step)
             return [*results, step]
 
         *results, drawn = scan_with(op, args, body, (jax.random.split(next(keys), op.length), inner))
         record.update(drawn)
         return results
 
-    special = {Sample: sample, Observe: observe, Deterministic: deterministic, Scan: scan, Factor: _no_value}
+    special: dict[type[Op], Rule] = {
+        Sample: sample,
+        Observe: observe,
+        Deterministic: deterministic,
+        Scan: scan,
+        Factor: _no_value,
+    }
     return {**RULES, **special}
 
 
@@ -109,5 +121,19 @@ def _value(op: Site, args: Sequence[Any], keys: Iterator[Any], given: Mapping[st
 
 
 def _site_names(graph: Graph) -> set[str]:
-    inner = [_site_names(n.op.body) for n in graph.of(Scan)]  # type: ignore[attr-defined]
-    return {n.op.name for n in graph.of(Site)}.union(*inner)  # type: ignore[attr-defined]
+    inner = [_site_names(op.body) for op in graph.ops(Scan)]
+    return {op.name for op in graph.ops(Site)}.union(*inner)
+
+
+def drawn_shapes(graph: Graph, steps: Shape = ()) -> dict[str, Shape]:
+    """Shapes of what `draw` returns by site, in program order; a scan's sites are stacked over its steps."""
+    found: dict[str, Shape] = {}
+    for node in graph:
+        match node.op:
+            case Scan():
+                found |= drawn_shapes(node.op.body, (*steps, node.op.length))
+            case Deterministic(name):
+                found[name] = steps + array(node.type).shape
+            case Sample() | Observe():
+                found[node.op.name] = steps + node.op.drawn
+    return found

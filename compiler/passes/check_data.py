@@ -1,12 +1,13 @@
 """check_data: what can be known wrong from data alone is checked once per data set, with the site's line.
 
-    ok: bool[8] = in_support y in nonnegative_integer      the guard leaves the density, and
-    log joint = guard (...) ok                         ⇒   check ok else "site 'y' is observed outside ..."
+ok: bool[8] = in_support y in nonnegative_integer      the guard leaves the density, and
+log joint = guard (...) ok                         ⇒   check ok else "site 'y' is observed outside ..."
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,7 @@ from plait.ir.types import ArrayType
 
 
 def check_data(graph: Graph) -> Graph:
-    """Moves conditions on data out of the density: ``guard joint (y in support)  ⇒  guard joint;  check y in support``."""
+    """Moves conditions on data out of the density: ``guard joint (y in support)  ⇒  guard joint;  check …``."""
     known = known_nodes(graph)
     builder = Builder()
     checks: list[Node] = []
@@ -31,7 +32,10 @@ def check_data(graph: Graph) -> Graph:
     for node in graph:
         args = tuple(env[a] for a in node.args)
         if isinstance(node.op, Guard):
-            args = (args[0], *(new for new, old in zip(args[1:], node.args[1:], strict=True) if old not in known))
+            args = (
+                args[0],
+                *(new for new, old in zip(args[1:], node.args[1:], strict=True) if old not in known),
+            )
         env[node] = node if args == node.args else make(node.op, args, node.loc)
         builder.nodes.append(env[node])
         checks += _checks(builder, node, env, known)
@@ -99,7 +103,7 @@ def _index_check(builder: Builder, node: Node, env: dict[Node, Node]) -> list[No
     if indices.size == 0 or not last:
         return []
 
-    def in_range(_: object, args: list[object]) -> object:
+    def in_range(_: Any, args: Any) -> Any:
         return jnp.all((args[0] >= 0) & (args[0] <= jnp.asarray(last, indices.dtype)), axis=-1)
 
     closed = code_of(in_range, op, (ArrayType(indices.dtype, indices.shape),))

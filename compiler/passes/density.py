@@ -1,9 +1,9 @@
 """density: sites become terms of the log joint.
 
-    mu: f64[] = sample Normal(0, 5)         mu: f64[] = value 'mu' in real
-    f64[8] = observe Normal(mu, 1) obs=y ⇒  a: f64[] = log_prob mu ~ Normal(0, 5)
-                                            b: f64[8] = log_prob y ~ Normal(mu, 1)
-                                            log joint = guard (add_n (sum a) (sum b))
+mu: f64[] = sample Normal(0, 5)         mu: f64[] = value 'mu' in real
+f64[8] = observe Normal(mu, 1) obs=y ⇒  a: f64[] = log_prob mu ~ Normal(0, 5)
+                                        b: f64[8] = log_prob y ~ Normal(mu, 1)
+                                        log joint = guard (add_n (sum a) (sum b))
 """
 
 from __future__ import annotations
@@ -13,17 +13,31 @@ from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import MaskedDistribution, constraints
+from numpyro.distributions import MaskedDistribution
 
 from plait.compiler.importer import Builder
-from plait.compiler.staged import results, signature, support_of
+from plait.compiler.staged import results, signature
+from plait.compiler.supports import STEP_DEPENDENT, is_real, support_of
 from plait.ir.errors import ModelError
 from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, with_outputs
 from plait.ir.ops import (
-    AddN, Deterministic, Factor, Guard, InSupport, Input, Item, LogProb, Observe, Param, Sample, Scan, Site,
-    Value, array_type,
+    AddN,
+    Deterministic,
+    Factor,
+    Guard,
+    Input,
+    InSupport,
+    Item,
+    LogProb,
+    Observe,
+    Param,
+    Sample,
+    Scan,
+    Site,
+    Value,
+    array_type,
 )  # fmt: skip
-from plait.ir.spec import Part, Spec, Static
+from plait.ir.spec import Part, Spec
 from plait.ir.types import ArrayType, Loc, TupleType
 
 
@@ -98,8 +112,7 @@ class _Level(Builder):
         elif isinstance(op, Factor):
             value = self.const(np.empty(op.type.shape, op.type.dtype), op.type, loc)
         else:
-            value = op.extra(op.OBS, args)
-            assert value is not None
+            value = args[op.n_leaves]  # obs is the first of the extras
         extras = [x for x in (mask, scale) if x is not None]
         args = (value, *leaves, *extras)
         typed = signature(LogProb, _types(args), op.name, op.dist, mask is not None, scale is not None)
@@ -145,7 +158,14 @@ class _Level(Builder):
         return node
 
     def _guard(
-        self, name: str, value: Node, support: Part, leaves: Sequence[Node], mask: Node | None, latent: bool, loc: Loc | None
+        self,
+        name: str,
+        value: Node,
+        support: Part,
+        leaves: Sequence[Node],
+        mask: Node | None,
+        latent: bool,
+        loc: Loc | None,
     ) -> None:
         """Outside its support a value has density 0, which not every log_prob says by itself."""
         if is_real(support) and (latent or self.is_body):
@@ -179,7 +199,13 @@ class _Level(Builder):
         return node
 
     def _lifted(
-        self, latent: _Latent, body: _Level, env: dict[Node, Node], outer: dict[Node, Node], op: Scan, loc: Loc | None
+        self,
+        latent: _Latent,
+        body: _Level,
+        env: dict[Node, Node],
+        outer: dict[Node, Node],
+        op: Scan,
+        loc: Loc | None,
     ) -> Node:
         """A body's latent at this level: stacked over the steps, its support computed outside the loop."""
         constant = {env[n]: a for n, a in list(outer.items())[: op.n_consts]}
@@ -187,14 +213,22 @@ class _Level(Builder):
         lifted = self._recomputed(wanted, body, constant)
         stacked = _stacked(array_type(latent.node), op.length)
         if lifted is None:
-            support, lifted, mask, scale = _STEP_DEPENDENT, [], None, None
+            support, lifted, mask, scale = STEP_DEPENDENT, [], None, None
         else:
             support, rest = latent.support, lifted[len(latent.support_leaves) :]
             lifted = lifted[: len(latent.support_leaves)]
             scale = rest.pop() if latent.scale is not None else None
             mask = rest.pop() if latent.mask is not None else None
         return self._entering(
-            latent.name, latent.family, stacked, support, lifted, latent.event_ndim, mask, scale, latent.node.loc
+            latent.name,
+            latent.family,
+            stacked,
+            support,
+            lifted,
+            latent.event_ndim,
+            mask,
+            scale,
+            latent.node.loc,
         )
 
     def _recomputed(self, wanted: list[Node], body: _Level, constant: dict[Node, Node]) -> list[Node] | None:
@@ -209,29 +243,14 @@ class _Level(Builder):
         return [env[n] for n in wanted]
 
 
-_STEP_DEPENDENT = Static(None)  # the support of a latent in a scan whose bounds change from step to step
-
-
-def is_real(support: Part) -> bool:
-    """Whether every number is allowed, so that there is nothing to check or to transform."""
-    constraint = support.value if isinstance(support, Static) else None
-    while isinstance(constraint, constraints.independent):
-        constraint = constraint.base_constraint
-    return any(constraint is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
-
-
 def _masks_itself(part: Part) -> bool:
     """Whether the user masked the distribution (not by a handler): what it masks may be anything."""
-    while isinstance(part, Spec):
-        if part.cls is MaskedDistribution:
+    inner: Part | None = part
+    while isinstance(inner, Spec):
+        if inner.cls is MaskedDistribution:
             return True
-        part = part.field("base_dist") or Static(None)
+        inner = inner.field("base_dist")
     return False
-
-
-def depends_on_step(support: Part) -> bool:
-    """Whether a scan's latent has a support that is known inside the loop only."""
-    return support == _STEP_DEPENDENT
 
 
 def _types(nodes: Sequence[Node]) -> tuple[ArrayType, ...]:
@@ -251,6 +270,3 @@ def _batch_axes(op: Site, out: ArrayType) -> tuple[str | None, ...]:
 
 def _float_dtype(terms: list[tuple[str, Node]]) -> np.dtype:
     return jnp.result_type(float, *(array_type(n).dtype for _, n in terms))
-
-
-__all__ = ["density", "depends_on_step", "is_real"]

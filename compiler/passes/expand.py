@@ -1,8 +1,8 @@
 """expand: what NumPyro's distributions and bijectors compute becomes equations, so that their parts can move.
 
-    a: f64[8] = log_prob y ~ Poisson(rate)  ⇒  b: f64[8] = log rate
-                                               c: f64[8] = mul y b
-                                               d: f64[8] = lgamma (add y 1)      (known from data: hoisted)
+a: f64[8] = log_prob y ~ Poisson(rate)  ⇒  b: f64[8] = log rate
+                                           c: f64[8] = mul y b
+                                           d: f64[8] = lgamma (add y 1)      (known from data: hoisted)
 """
 
 from __future__ import annotations

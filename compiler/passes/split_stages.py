@@ -1,8 +1,8 @@
 """split_stages: what data alone decide is computed once per data set, by `prepare`.
 
-    a: f64[8] = log sigma            a: f64[8] = log sigma
-    b: f64[8] = sub theta a      ⇒   h: f64[8] = hoist[0] a         (everything above the line: prepare)
-                                     b: f64[8] = sub theta h
+a: f64[8] = log sigma            a: f64[8] = log sigma
+b: f64[8] = sub theta a      ⇒   h: f64[8] = hoist[0] a         (everything above the line: prepare)
+                                 b: f64[8] = sub theta h
 """
 
 from __future__ import annotations

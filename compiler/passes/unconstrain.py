@@ -1,60 +1,22 @@
 """unconstrain: one flat vector z of all reals instead of constrained values, with its Jacobian.
 
-    tau: f64[] = value 'tau' in positive  ⇒  u: f64[] = flat z[1:2]
-                                             x: f64[] = constrain u to positive
-                                             tau: f64[] = value 'tau' = x in positive
-                                             log density = add_n (joint's terms) (sum (log_det_jacobian u x))
+tau: f64[] = value 'tau' in positive  ⇒  u: f64[] = flat z[1:2]
+                                         x: f64[] = constrain u to positive
+                                         tau: f64[] = value 'tau' = x in positive
+                                         log density = add_n (joint's terms) (sum (log_det_jacobian u x))
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import replace
 
 from plait.compiler.importer import Builder
-from plait.compiler.passes.density import depends_on_step, is_real
-from plait.compiler.staged import signature, unconstrained_type
+from plait.compiler.layout import Slot, layout
+from plait.compiler.staged import signature
+from plait.compiler.supports import is_real
 from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
-from plait.ir.ops import AddN, Constrain, Flat, Guard, Input, LogDet, Value, array_type
-from plait.ir.spec import Static
+from plait.ir.ops import AddN, Constrain, Flat, Guard, Input, LogDet, Scan, Value, array_type
 from plait.ir.types import ArrayType
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a latent sits in z.
-
-    Attributes:
-        name: of the site.
-        offset: of its first entry.
-        unconstrained: type of its part of z.
-        value: type of its constrained value.
-    """
-
-    name: str
-    offset: int
-    unconstrained: ArrayType
-    value: ArrayType
-
-
-def obstacles(graph: Graph) -> list[tuple[Node, str]]:
-    """The latents that no bijection reaches, each with the reason; while there is one there is no log density."""
-    found = [(node, _obstacle(node)) for node in graph.of(Value)]
-    return [(node, why) for node, why in found if why is not None]
-
-
-def layout(graph: Graph) -> tuple[Slot, ...]:
-    """The slots of z in program order; empty while there is an obstacle."""
-    if obstacles(graph):
-        return ()
-    slots: list[Slot] = []
-    offset = 0
-    for node in graph.of(Value):
-        u = _unconstrained(node)
-        slots.append(Slot(node.op.name, offset, u, array_type(node)))  # type: ignore[attr-defined]
-        offset += u.size
-    return tuple(slots)
 
 
 def unconstrain(graph: Graph) -> Graph:
@@ -82,7 +44,12 @@ def unconstrain(graph: Graph) -> Graph:
 
 
 def _bind(
-    builder: Builder, node: Node, args: tuple[Node, ...], z: Node, slot: Slot, jacobian: list[tuple[str, Node]]
+    builder: Builder,
+    node: Node,
+    args: tuple[Node, ...],
+    z: Node,
+    slot: Slot,
+    jacobian: list[tuple[str, Node]],
 ) -> Node:
     op, loc = node.op, node.loc
     assert isinstance(op, Value)
@@ -104,40 +71,14 @@ def _log_density(builder: Builder, graph: Graph, env: dict[Node, Node], jacobian
     joint = graph.output(Role.LOG_JOINT)
     terms = env[_joint_sum(graph)].args
     total = builder.add(AddN(array_type(joint).dtype), [*terms, *(node for _, node in jacobian)])
-    about_values = {
-        g for g in joint.args[1:] if isinstance(g.args[0].op, Value) or g in _scan_guards(graph)
-    }
+    about_values = {g for g in joint.args[1:] if isinstance(g.args[0].op, Value) or g in _scan_guards(graph)}
     return builder.add(Guard(), [total, *(env[g] for g in joint.args[1:] if g not in about_values)])
 
 
 def _scan_guards(graph: Graph) -> set[Node]:
     """Guards that come out of a scan whose latents are all bound: their bijectors prove them."""
-    return downstream(graph, lambda node: type(node.op).__name__ == "Scan") & set(graph.output(Role.LOG_JOINT).args)
+    return downstream(graph, lambda node: isinstance(node.op, Scan)) & set(graph.output(Role.LOG_JOINT).args)
 
 
 def _joint_sum(graph: Graph) -> Node:
     return graph.output(Role.LOG_JOINT).args[0]
-
-
-def _unconstrained(node: Node) -> ArrayType:
-    op = node.op
-    assert isinstance(op, Value)
-    leaves = tuple(array_type(a) for a in op.leaves(node.args))
-    return unconstrained_type(op.support, leaves, replace(op.type, axes=(None,) * op.type.ndim))
-
-
-def _obstacle(node: Node) -> str | None:
-    op = node.op
-    assert isinstance(op, Value)
-    if depends_on_step(op.support):
-        return "its support changes from step to step of a scan"
-    if op.family == "Delta":
-        return "it is a Delta, whose density is no density on the reals"
-    constraint = op.support.value if isinstance(op.support, Static) else None
-    if getattr(constraint, "is_discrete", False) or not np.issubdtype(op.type.dtype, np.floating):
-        return "it is discrete"
-    try:
-        _unconstrained(node)
-    except NotImplementedError:
-        return f"NumPyro has no bijection onto its support {constraint}"
-    return None

@@ -1,4 +1,4 @@
-"""Adapters to samplers, one small file each; the packages they need are imported when a function is called."""
+"""Adapters to samplers, one small file each; what they adapt is imported when a function is called."""
 
 from plait.runtime.samplers import blackjax
 

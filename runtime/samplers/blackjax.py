@@ -18,7 +18,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws, OnProgress, Progress, constrained_draws, start_points
-from plait.runtime.extras import optional
+from plait.runtime.extras import optional, require
 
 BLOCK = 100  # steps that one call of the loop can hold
 BLOCK_SECONDS = 0.2  # how long a call should take, so that a progress bar is live with slow models too
@@ -78,7 +78,7 @@ def sample(
         MissingExtraError: blackjax is not installed.
         ModelError: the model has nothing to sample, or no usable starting point.
     """
-    optional("blackjax")  # before anything slow
+    require("blackjax")  # before anything slow
     _check(chains, warmup, draws, target_accept, max_treedepth)
     report = on_progress or (lambda progress: None)
     report(Progress("compile", 0, 1))
@@ -107,10 +107,8 @@ def logdensity(compiled: CompiledModel) -> Callable[[Any], Any]:
 
 def _check(chains: int, warmup: int, draws: int, target_accept: float, max_treedepth: int) -> None:
     if chains < 1 or draws < 1 or warmup < 0 or max_treedepth < 1:
-        raise ValueError(
-            f"need chains >= 1, draws >= 1, warmup >= 0, max_treedepth >= 1, got {chains=}, {draws=}, {warmup=}, "
-            f"{max_treedepth=}"
-        )
+        got = f"{chains=}, {draws=}, {warmup=}, {max_treedepth=}"
+        raise ValueError(f"chains, draws and max_treedepth are at least 1, warmup at least 0; got {got}")
     if not 0 < target_accept < 1:
         raise ValueError(f"target_accept is a probability between 0 and 1, got {target_accept}")
 
@@ -119,7 +117,7 @@ def _check(chains: int, warmup: int, draws: int, target_accept: float, max_treed
 
 
 def _algorithm(density: Callable[[Any, Any], Any], target_accept: float, max_treedepth: int) -> Any:
-    """(start, step) of one chain, of BlackJAX's parts: ``start(data, z)``, ``step(data, stage, key, chain)``."""
+    """Of BlackJAX's parts, for one chain: ``start(data, z)`` and ``step(data, stage, key, chain)``."""
     nuts = optional("blackjax").nuts
     kernel = nuts.build_kernel()
     size_init, size_update, size_final = _step_size_parts(target_accept)
@@ -131,9 +129,10 @@ def _algorithm(density: Callable[[Any, Any], Any], target_accept: float, max_tre
         return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), chain)
 
     def step(data: Any, stage: Any, key: Any, chain: Chain) -> tuple[Chain, Step]:
-        size = jnp.exp(jnp.where(stage == DRAW, chain.step_size.log_step_size_avg, chain.step_size.log_step_size))
+        learned = chain.step_size
+        size = jnp.exp(jnp.where(stage == DRAW, learned.log_step_size_avg, learned.log_step_size))
         matrix = chain.mass_matrix.inverse_mass_matrix
-        state, info = kernel(key, chain.state, partial(density, data), size, matrix, max_num_doublings=max_treedepth)
+        state, info = kernel(key, chain.state, partial(density, data), size, matrix, max_treedepth)
 
         def fast(c: Chain) -> Chain:
             return c._replace(step_size=size_update(c.step_size, info.acceptance_rate))
@@ -219,7 +218,7 @@ def _keys(key: Any, chains: int, steps: int) -> tuple[Any, Any]:
         per_chain = jax.vmap(lambda k: jax.random.split(k, steps))(jax.random.split(rest, chains))
         return start, jnp.swapaxes(per_chain, 0, 1)
 
-    return jax.jit(split)(key)  # type: ignore[no-any-return]
+    return jax.jit(split)(key)
 
 
 def _data_as_argument(function: Callable[[Any], Any], z: Any) -> tuple[Any, Callable[[Any, Any], Any]]:

@@ -373,9 +373,7 @@ def _nested(ppl, dim=None):
 
 
 @both
-@pytest.mark.parametrize(
-    ("dim", "x", "y"), [(None, (10,), (5, 10)), (-2, (10, 1), (10, 5))], ids=["row_25", "row_26"]
-)
+@pytest.mark.parametrize(("dim", "x", "y"), [(None, (10,), (5, 10)), (-2, (10, 1), (10, 5))], ids=["row_25", "row_26"])
 def test_rows_25_26_nested_plates_take_the_rightmost_free_axis(ppl, dim, x, y):
     assert drawn_shapes(ppl, _nested, dim) == {"x": x, "y": y}
     if ppl is plait:
@@ -404,9 +402,8 @@ def test_row_28_a_plate_inside_itself():
 
 def test_row_28_nested_plates_of_one_name():
     def model():
-        with plait.plate("rows", 2):
-            with plait.plate("rows", 2):  # here
-                plait.sample("x", N())
+        with plait.plate("rows", 2), plait.plate("rows", 2):  # here
+            plait.sample("x", N())
 
     with refused(ModelError, "'rows'", at=model):
         plait.compile(model)
@@ -427,9 +424,8 @@ def test_row_29_a_plate_that_can_not_be(size, dim, says):
 
 def test_row_29_a_dim_that_is_taken():
     def model():
-        with plait.plate("outer", 3, dim=-1):
-            with plait.plate("inner", 2, dim=-1):  # here
-                plait.sample("x", N())
+        with plait.plate("outer", 3, dim=-1), plait.plate("inner", 2, dim=-1):  # here
+            plait.sample("x", N())
 
     with refused(ModelError, "'inner'", "'outer'", "dim=-1", at=model):
         plait.compile(model)

@@ -24,9 +24,7 @@ __all__ = ["EMPTY", "MODELS", "SCAN_MODELS", "Array", "Data", "Model", "ModelFn"
 MODELS: tuple[Model, ...] = (
     # Half-Cauchy scale: no moments.
     Model("eight_schools", hierarchical.eight_schools, hierarchical.eight_schools_data, prior_moments=False),
-    Model(
-        "eight_schools_noncentered", hierarchical.eight_schools_noncentered, hierarchical.eight_schools_data
-    ),
+    Model("eight_schools_noncentered", hierarchical.eight_schools_noncentered, hierarchical.eight_schools_data),
     Model("radon", hierarchical.radon, hierarchical.radon_data),
     Model("correlated_slopes", hierarchical.correlated_slopes, hierarchical.correlated_slopes_data),
     Model("logistic_regression", regression.logistic_regression, regression.logistic_regression_data),

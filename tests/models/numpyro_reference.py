@@ -37,23 +37,17 @@ def log_density_and_grad(
     return _log_density_and_grad(model, dict(z_by_site), dict(data), _params(model, data, params))
 
 
-def site_log_probs(
-    model: Model, values: Values, data: Data, params: Params | None = None
-) -> dict[str, jax.Array]:
+def site_log_probs(model: Model, values: Values, data: Data, params: Params | None = None) -> dict[str, jax.Array]:
     """The log probability of each latent, observed and factor site, scaled and masked but not summed."""
     return _site_log_probs(model, dict(values), dict(data), _params(model, data, params))
 
 
-def constrain(
-    model: Model, z_by_site: Values, data: Data, params: Params | None = None
-) -> dict[str, jax.Array]:
+def constrain(model: Model, z_by_site: Values, data: Data, params: Params | None = None) -> dict[str, jax.Array]:
     """The latent values on their supports, from unconstrained ones."""
     return _constrain(model, dict(z_by_site), dict(data), _params(model, data, params))
 
 
-def prior_draws(
-    model: Model, data: Data, key: jax.Array, n: int, params: Params | None = None
-) -> dict[str, jax.Array]:
+def prior_draws(model: Model, data: Data, key: jax.Array, n: int, params: Params | None = None) -> dict[str, jax.Array]:
     """n draws of each latent site from the prior, stacked in front; factors and observations have no say."""
     run = _with_params(model, _params(model, data, params))
     return Predictive(run, num_samples=n, return_sites=latent_names(model, data))(key, **data)

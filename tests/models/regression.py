@@ -74,9 +74,7 @@ def zero_inflated(ppl: ModuleType, x: Array, y: Array | None = None, z: Array | 
     rate = jax.nn.softplus(a + b * x)
     with ppl.plate("rows", x.shape[0]):
         ppl.sample("y", dist.ZeroInflatedPoisson(gate, rate), obs=y)
-        ppl.sample(
-            "z", dist.ZeroInflatedDistribution(dist.NegativeBinomial2(rate, 2.0), gate_logits=a), obs=z
-        )
+        ppl.sample("z", dist.ZeroInflatedDistribution(dist.NegativeBinomial2(rate, 2.0), gate_logits=a), obs=z)
 
 
 def zero_inflated_data() -> dict[str, np.ndarray]:

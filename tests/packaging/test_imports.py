@@ -128,9 +128,7 @@ def layer(module: str) -> int:
 
 def upward_imports(root: Path) -> list[str]:
     return [
-        f"{item}, which lies above it"
-        for item in all_imports(root)
-        if layer(item.target) > layer(item.importer.name)
+        f"{item}, which lies above it" for item in all_imports(root) if layer(item.target) > layer(item.importer.name)
     ]
 
 

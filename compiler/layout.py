@@ -1,0 +1,73 @@
+"""The layout of the flat unconstrained vector, and what keeps a latent out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from plait.compiler.supports import depends_on_step, unconstrained_type
+from plait.ir.graph import Graph, Node
+from plait.ir.ops import Value, array_type
+from plait.ir.spec import Static
+from plait.ir.types import ArrayType
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a latent sits in z.
+
+    Attributes:
+        name: of the site.
+        offset: of its first entry.
+        unconstrained: type of its part of z.
+        value: type of its constrained value.
+    """
+
+    name: str
+    offset: int
+    unconstrained: ArrayType
+    value: ArrayType
+
+
+def obstacles(graph: Graph) -> list[tuple[Node, str]]:
+    """The latents that no bijection reaches, each with the reason; while there is one there is no log density."""
+    found = [(node, _obstacle(node)) for node in graph.of(Value)]
+    return [(node, why) for node, why in found if why is not None]
+
+
+def layout(graph: Graph) -> tuple[Slot, ...]:
+    """The slots of z in program order; empty while there is an obstacle."""
+    if obstacles(graph):
+        return ()
+    slots: list[Slot] = []
+    offset = 0
+    for node in graph.of(Value):
+        u = _unconstrained(node)
+        slots.append(Slot(node.op.name, offset, u, array_type(node)))  # type: ignore[attr-defined]
+        offset += u.size
+    return tuple(slots)
+
+
+def _unconstrained(node: Node) -> ArrayType:
+    op = node.op
+    assert isinstance(op, Value)
+    leaves = tuple(array_type(a) for a in op.leaves(node.args))
+    return unconstrained_type(op.support, leaves, replace(op.type, axes=(None,) * op.type.ndim))
+
+
+def _obstacle(node: Node) -> str | None:
+    op = node.op
+    assert isinstance(op, Value)
+    if depends_on_step(op.support):
+        return "its support changes from step to step of a scan"
+    if op.family == "Delta":
+        return "it is a Delta, whose density is no density on the reals"
+    constraint = op.support.value if isinstance(op.support, Static) else None
+    if getattr(constraint, "is_discrete", False) or not np.issubdtype(op.type.dtype, np.floating):
+        return "it is discrete"
+    try:
+        _unconstrained(node)
+    except NotImplementedError:
+        return f"NumPyro has no bijection onto its support {constraint}"
+    return None

@@ -1,0 +1,58 @@
+"""Supports of latent sites: where they come from, and what of them is left in unconstrained space."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import jax
+from numpyro.distributions import biject_to, constraints
+
+from plait.compiler.staged import MEMORY, struct
+from plait.ir.spec import Part, Static, flatten, rebuild
+from plait.ir.types import ArrayType
+
+# the support of a latent in a scan whose bounds change from step to step
+STEP_DEPENDENT = Static(None)
+
+
+@lru_cache(maxsize=MEMORY)
+def support_of(dist: Part, leaves: tuple[ArrayType, ...]) -> tuple[Part, Any]:
+    """A distribution's support and the jaxpr from the distribution's leaves to the support's."""
+    found: list[Part] = []
+
+    def leaves_of_support(*xs: Any) -> list[Any]:
+        arrays, part = flatten(rebuild(dist, xs).support, "the support")
+        found.append(part)
+        return arrays
+
+    closed = jax.make_jaxpr(leaves_of_support)(*map(struct, leaves))
+    return found[-1], closed
+
+
+@lru_cache(maxsize=MEMORY)
+def unconstrained_type(support: Part, leaves: tuple[ArrayType, ...], value: ArrayType) -> ArrayType:
+    """The type of a site's unconstrained value.
+
+    Raises:
+        NotImplementedError: NumPyro has no bijection onto the support.
+    """
+
+    def inverse(x: Any, *xs: Any) -> Any:
+        return biject_to(rebuild(support, xs)).inv(x)
+
+    out = jax.eval_shape(inverse, struct(value), *map(struct, leaves))
+    return ArrayType(out.dtype, tuple(out.shape))
+
+
+def is_real(support: Part) -> bool:
+    """Whether every number is allowed, so that there is nothing to check or to transform."""
+    constraint = support.value if isinstance(support, Static) else None
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    return any(constraint is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
+
+
+def depends_on_step(support: Part) -> bool:
+    """Whether a scan's latent has a support that is known inside the loop only."""
+    return support == STEP_DEPENDENT
