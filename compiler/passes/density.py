@@ -246,11 +246,9 @@ class _Level(Builder):
 def _masks_itself(part: Part) -> bool:
     """Whether the user masked the distribution (not by a handler): what it masks may be anything."""
     inner: Part | None = part
-    while isinstance(inner, Spec):
-        if inner.cls is MaskedDistribution:
-            return True
+    while isinstance(inner, Spec) and inner.cls is not MaskedDistribution:
         inner = inner.field("base_dist")
-    return False
+    return isinstance(inner, Spec)
 
 
 def _types(nodes: Sequence[Node]) -> tuple[ArrayType, ...]:

@@ -75,12 +75,12 @@ class _Stages(Builder):
         return new
 
     def nan_checks(self, graph: Graph) -> list[Node]:
-        """A NaN that crosses poisons value or gradient, unless a select chooses between it and something else."""
+        """A NaN that crosses into arithmetic poisons value or gradient; what only moves it may drop it again."""
         checks = []
         harmful = {
             self.env[a]
             for node in graph
-            if node not in self.known and not _selects(node)
+            if node not in self.known and _calculates(node)
             for a in node.args
             if a in self.known
         }
@@ -102,8 +102,11 @@ def _is_number(_: object, args: list[jnp.ndarray]) -> jnp.ndarray:
     return ~jnp.isnan(args[0])
 
 
-def _selects(node: Node) -> bool:
-    return isinstance(node.op, Apply) and node.op.primitive.name == "select_n"
+def _calculates(node: Node) -> bool:
+    return isinstance(node.op, Apply) and node.op.primitive.name in _ARITHMETIC
+
+
+_ARITHMETIC = frozenset({"add", "sub", "mul", "div", "pow", "max", "min", "dot_general", "atan2"})
 
 
 def _data_names(node: Node) -> list[str]:
