@@ -50,23 +50,28 @@ def density(graph: Graph) -> Graph:
     outputs = [Output(out.role, out.name, env[out.node]) for out in graph.outputs]
     outputs += [Output(Role.LOG_JOINT, "", guarded)]
     outputs += [Output(Role.TERM, name, node) for name, node in level.terms]
-    outputs += [Output(Role.VALUE, latent.name, latent.node) for latent in level.latents]
+    outputs += [Output(Role.VALUE, node.op.name, node) for node in level.nodes if isinstance(node.op, Value)]
     outputs += [Output(Role.DETERMINISTIC, name, node) for name, node in level.deterministics]
     return with_outputs(level.nodes, outputs)
 
 
 @dataclass(frozen=True)
 class _Latent:
-    """A latent site at one level: how its value enters, and what the level outside has to know."""
+    """A latent site at one level of scans: what the level outside has to know of it."""
 
     name: str
     family: str
-    node: Node
+    type: ArrayType
     support: Part
     support_leaves: tuple[Node, ...]
     event_ndim: int
     mask: Node | None
     scale: Node | None
+    loc: Loc | None
+
+    @property
+    def extras(self) -> list[Node]:
+        return [x for x in (self.mask, self.scale) if x is not None]
 
 
 @dataclass
@@ -131,31 +136,28 @@ class _Level(Builder):
         self, op: Sample, leaves: Sequence[Node], mask: Node | None, scale: Node | None, loc: Loc | None
     ) -> Node:
         support, support_leaves = self._support(op, leaves, loc)
-        node = self._entering(op.name, op.family, op.type, support, support_leaves, op.event_ndim, mask, scale, loc)
+        latent = _Latent(op.name, op.family, op.type, support, tuple(support_leaves), op.event_ndim, mask, scale, loc)
+        node = self._entering(latent)
         self._guard(op.name, node, support, support_leaves, mask, True, loc)
         return node
 
-    def _entering(
-        self,
-        name: str,
-        family: str,
-        t: ArrayType,
-        support: Part,
-        leaves: Sequence[Node],
-        event_ndim: int,
-        mask: Node | None,
-        scale: Node | None,
-        loc: Loc | None,
-    ) -> Node:
+    def _entering(self, latent: _Latent) -> Node:
         """The node by which a latent's value comes in: a value at the top, an input in a scan's body."""
-        extras = [x for x in (mask, scale) if x is not None]
+        self.latents.append(latent)
         if self.is_body:
-            node = self.add(Input(name, Input.BODY, t), (), loc)
-        else:
-            flags = (mask is not None, scale is not None, False)
-            node = self.add(Value(name, family, support, len(leaves), event_ndim, *flags, t), [*leaves, *extras], loc)
-        self.latents.append(_Latent(name, family, node, support, tuple(leaves), event_ndim, mask, scale))
-        return node
+            return self.add(Input(latent.name, Input.BODY, latent.type), (), latent.loc)
+        op = Value(
+            latent.name,
+            latent.family,
+            latent.support,
+            len(latent.support_leaves),
+            latent.event_ndim,
+            masked=latent.mask is not None,
+            scaled=latent.scale is not None,
+            bound=False,
+            type=latent.type,
+        )
+        return self.add(op, [*latent.support_leaves, *latent.extras], latent.loc)
 
     def _guard(
         self,
@@ -181,7 +183,7 @@ class _Level(Builder):
         body = _Level(is_body=True)
         env = body.convert(op.body)
         outer = dict(zip([n for n in op.body if isinstance(n.op, Input)], args, strict=False))
-        values = [self._lifted(latent, body, env, outer, op, loc) for latent in body.latents]
+        values = [self._lifted(latent, body, env, outer, op) for latent in body.latents]
 
         extras: list[Node] = [n for _, n in body.terms] + [g for g, _ in body.guards]
         extras += [n for _, n in body.deterministics]
@@ -198,38 +200,16 @@ class _Level(Builder):
         self.deterministics += [(name, self.add(Item(next(items)), [node], n.loc)) for name, n in body.deterministics]
         return node
 
-    def _lifted(
-        self,
-        latent: _Latent,
-        body: _Level,
-        env: dict[Node, Node],
-        outer: dict[Node, Node],
-        op: Scan,
-        loc: Loc | None,
-    ) -> Node:
+    def _lifted(self, latent: _Latent, body: _Level, env: dict[Node, Node], outer: dict[Node, Node], op: Scan) -> Node:
         """A body's latent at this level: stacked over the steps, its support computed outside the loop."""
         constant = {env[n]: a for n, a in list(outer.items())[: op.n_consts]}
-        wanted = [*latent.support_leaves, *(x for x in (latent.mask, latent.scale) if x is not None)]
-        lifted = self._recomputed(wanted, body, constant)
-        stacked = _stacked(array_type(latent.node), op.length)
+        lifted = self._recomputed([*latent.support_leaves, *latent.extras], body, constant)
+        stacked = replace(latent, type=_stacked(latent.type, op.length))
         if lifted is None:
-            support, lifted, mask, scale = STEP_DEPENDENT, [], None, None
-        else:
-            support, rest = latent.support, lifted[len(latent.support_leaves) :]
-            lifted = lifted[: len(latent.support_leaves)]
-            scale = rest.pop() if latent.scale is not None else None
-            mask = rest.pop() if latent.mask is not None else None
-        return self._entering(
-            latent.name,
-            latent.family,
-            stacked,
-            support,
-            lifted,
-            latent.event_ndim,
-            mask,
-            scale,
-            latent.node.loc,
-        )
+            return self._entering(replace(stacked, support=STEP_DEPENDENT, support_leaves=(), mask=None, scale=None))
+        scale = lifted.pop() if latent.scale is not None else None
+        mask = lifted.pop() if latent.mask is not None else None
+        return self._entering(replace(stacked, support_leaves=tuple(lifted), mask=mask, scale=scale))
 
     def _recomputed(self, wanted: list[Node], body: _Level, constant: dict[Node, Node]) -> list[Node] | None:
         """Nodes of a body computed outside it, or None where they depend on the step."""

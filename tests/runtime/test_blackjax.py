@@ -21,6 +21,7 @@ from tests.models import hierarchical
 from tests.runtime.posteriors import eight_schools_means
 
 STATS = {"acceptance_rate", "diverging", "energy", "n_steps", "tree_depth", "step_size"}
+CONJUGATE = {"chains": 3, "warmup": 300, "draws": 1500}
 Y = np.array([1.0, 2.5, 0.3, 1.7])
 
 
@@ -47,9 +48,7 @@ def conjugate():
         def on_progress(progress: Progress) -> None:
             seen.append((progress, compiles.count))
 
-        draws = plait.samplers.blackjax.sample(
-            compiled, jax.random.key(1), chains=3, warmup=300, draws=1500, on_progress=on_progress
-        )
+        draws = plait.samplers.blackjax.sample(compiled, jax.random.key(1), on_progress=on_progress, **CONJUGATE)
     return compiled, draws, seen, compiles
 
 
@@ -118,7 +117,7 @@ def test_the_warm_up_is_blackjaxs(conjugate):
     for c, (chain_key, z) in enumerate(zip(jax.random.split(rest, 2), init, strict=True)):
         adaptation = blackjax.window_adaptation(blackjax.nuts, compiled.log_density)
         (_, tuned), _ = adaptation.run(chain_key, z, num_steps=warmup)
-        assert ours.stats["step_size"][c, 0] == pytest.approx(tuned["step_size"], rel=1e-6)
+        assert ours.stats["step_size"][c, 0] == pytest.approx(float(tuned["step_size"]), rel=1e-6)
 
 
 def test_stages_follow_stans_windows():
@@ -175,17 +174,18 @@ def test_the_loop_is_compiled_once(conjugate):
 
 
 def test_the_same_key_gives_the_same_draws(conjugate):
-    compiled, *_ = conjugate
-    a, b = (plait.samplers.blackjax.sample(compiled, jax.random.key(7), warmup=0, draws=5) for _ in range(2))
-    np.testing.assert_array_equal(a.unconstrained, b.unconstrained)
+    # However the clock cuts the loop into blocks.
+    compiled, draws, _, _ = conjugate
+    again = plait.samplers.blackjax.sample(compiled, jax.random.key(1), **CONJUGATE)
+    np.testing.assert_array_equal(again.unconstrained, draws.unconstrained)
 
 
 def test_float32():
     with jax.enable_x64(False):
         compiled = plait.compile(normal_mean, y=Y.astype(np.float32))
-        draws = plait.samplers.blackjax.sample(compiled, jax.random.key(0), warmup=100, draws=200)
+        draws = plait.samplers.blackjax.sample(compiled, jax.random.key(0), warmup=0, draws=100)
     assert draws.values["mu"].dtype == np.float32
-    assert abs(draws.values["mu"].mean() - 1.2) < 0.3
+    assert abs(draws.values["mu"].mean() - 1.2) < 0.5
 
 
 def test_logdensity_is_for_ones_own_loop(conjugate):
