@@ -62,6 +62,7 @@ def measure_here(library: str, model: str) -> dict[str, float]:
     example = importlib.import_module(model)
     example.data()  # reading data sets is not what is measured
     import numpyro.infer.util  # noqa: F401
+
     import plait  # noqa: F401
 
     run = ready_plait if library == "plait" else ready_numpyro

@@ -442,17 +442,38 @@ class InSupport(Typed):
 
 
 @dataclass(frozen=True, slots=True)
-class Check(Op):
-    """A condition on data alone, read on the host at compile and at every bind.
+class InSet:
+    """A condition: the value is in the set. Arguments: the value, the constraint's leaves, a mask if `masked`."""
 
-    Arguments: the elementwise condition (bool), then the values to show when it fails.
+    constraint: Part
+    masked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InRange:
+    """A condition: each index vector (last axis) is between 0 and `last`. Argument: the indices."""
+
+    last: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotNan:
+    """A condition on its one argument."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Op):
+    """A condition on data alone, read on the host at compile and at every bind; its value says that it holds.
+
+    The first argument is what an error shows, the others are what the condition needs besides.
     """
 
+    condition: InSet | InRange | NotNan
     message: str
     mnemonic: ClassVar[str] = "check"
 
     def infer(self, args: tuple[Type, ...]) -> Type:
-        _expect(len(args) == 2 and array(args[0]).dtype == np.dtype(bool), self, args)
+        _expect(len(args) >= 1, self, args)
         return ArrayType(np.dtype(bool), ())
 
     def text(self, names: list[str]) -> str:
@@ -529,7 +550,7 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 
 
 __all__ = [
-    "AddN", "Apply", "Check", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
-    "InSupport", "Input", "Item", "LogDet", "LogProb", "Observe", "Param", "Plate", "Sample", "Scan", "Site",
-    "Spec", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval", "inputs",
+    "AddN", "Apply", "Check", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist", "InRange",
+    "InSet", "InSupport", "Input", "Item", "LogDet", "LogProb", "NotNan", "Observe", "Param", "Plate", "Sample",
+    "Scan", "Site", "Spec", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval", "inputs",
 ]  # fmt: skip

@@ -10,18 +10,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from numpyro.distributions import biject_to
 
 from plait.compiler.certify import Certificate
 from plait.compiler.explain import Explanation, explain
+from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
-from plait.ir.errors import DataError, ModelError, ValueNamesError
+from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Check, Input, Observe, Param, Value, inputs
+from plait.ir.ops import Input, Observe, Param, Value, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Shape
 from plait.runtime import params as param_sites
@@ -52,10 +52,10 @@ class CompiledModel:
     @classmethod
     def bound(cls, program: Program, data: Sequence[Any]) -> CompiledModel:
         """The program on data: runs `prepare` and the checks on the data."""
-        known, flags = program.prepare(tuple(data))
-        for node, ok in zip(program.lowered.checks, flags, strict=True):
-            if not is_tracer(ok) and not ok:
-                raise _data_error(program.lowered.graph, node, data)
+        known, checked = program.prepare(tuple(data))
+        for check, values in zip(program.lowered.checks, checked, strict=True):
+            if not any(map(is_tracer, values)):
+                require(check, values)
         params = None if param_sites.are_drawn(program.model) else param_sites.initial(program.model, data)
         return cls(program, tuple(data), known, params)
 
@@ -340,15 +340,3 @@ class CompiledModel:
 
     def _cast(self, ordered: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(jnp.asarray(x, t.dtype) for x, t in zip(ordered, self._program.latents.values(), strict=True))
-
-
-def _data_error(graph: Graph, check: Node, data: Sequence[Any]) -> DataError:
-    """What is wrong with the data: evaluates the failed condition again, element by element."""
-    assert isinstance(check.op, Check)
-    given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
-    condition, shown = (np.asarray(x) for x in evaluate(graph, given, check.args))
-    bad = np.argwhere(~np.atleast_1d(condition))
-    index = tuple(int(i) for i in bad[0]) if condition.ndim else ()
-    at = f" at index {list(index)}" if index else ""
-    more = f" ({len(bad)} such elements)" if len(bad) > 1 else ""
-    return DataError(f"{check.op.message}: got {shown[index]}{at}{more}", check.loc)

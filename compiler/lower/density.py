@@ -57,7 +57,7 @@ class Lowered:
         graph: the density graph.
         slots: the layout of z.
         known: the nodes that `prepare` computes for the functions below.
-        checks: the conditions on data that `prepare` computes.
+        checks: the conditions on data; `prepare` computes their arguments.
         log_joint: of the constrained values.
         terms: of the same; unsummed, by site.
         log_density: of z; None where a latent has no bijection onto the reals.
@@ -76,10 +76,12 @@ class Lowered:
     deterministics: Function | None
 
     def prepare(self, data: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """What data alone decide: the values of `known`, and one bool for each of `checks`."""
+        """What data alone decide: the values of `known`, and for each of `checks` a tuple of its arguments."""
         given = dict(zip(inputs(self.graph, Input.DATA), data, strict=True))
-        results = tuple(evaluate(self.graph, given, [*self.known, *self.checks]))
-        return results[: len(self.known)], results[len(self.known) :]
+        wanted = {*self.known, *(a for check in self.checks for a in check.args)}
+        ordered = [n for n in self.graph if n in wanted]
+        values = dict(zip(ordered, evaluate(self.graph, given, ordered), strict=True))
+        return tuple(values[n] for n in self.known), tuple(tuple(values[a] for a in c.args) for c in self.checks)
 
 
 def lower(graph: Graph) -> Lowered:
@@ -102,7 +104,7 @@ def lower(graph: Graph) -> Lowered:
         graph,
         layout(graph),
         known,
-        tuple(by_role[Role.CHECK].values()),
+        tuple(dict.fromkeys(by_role[Role.CHECK].values())),
         function(Role.LOG_JOINT, latents),
         function(Role.TERM, latents),
         of_z(Role.LOG_DENSITY),

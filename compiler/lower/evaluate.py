@@ -15,7 +15,6 @@ from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import (
     AddN,
     Apply,
-    Check,
     Const,
     Constrain,
     Deterministic,
@@ -201,7 +200,6 @@ RULES: dict[type[Op], Rule] = {
     Constrain: _constrain,
     LogDet: _log_det,
     InSupport: _in_support,
-    Check: lambda op, args: jnp.all(args[0]),
     Sum: lambda op, args: jnp.sum(args[0]),
     AddN: _add_n,
     Guard: _guard,

@@ -7,20 +7,16 @@ log joint = guard (...) ok                         ⇒   check ok else "site 'y'
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import Distribution, constraints
 
 from plait.compiler.binding import known_nodes
 from plait.compiler.importer import Builder
-from plait.compiler.staged import code_of, signature
 from plait.ir.errors import DataError
 from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
-from plait.ir.ops import Apply, Check, Const, Guard, InSupport, LogProb, array_type
+from plait.ir.ops import Apply, Check, Const, Guard, InRange, InSet, InSupport, LogProb, array_type
 from plait.ir.spec import Leaf, Part, Spec, Static, constraint_name, spec_text
-from plait.ir.types import ArrayType
 
 
 def check_data(graph: Graph) -> Graph:
@@ -48,8 +44,8 @@ def _checks(builder: Builder, node: Node, env: dict[Node, Node], known: set[Node
     op = node.op
     if isinstance(op, InSupport) and node in known:
         allowed = spec_text(op.support, ["…"] * len(node.args))
-        message = f"{op.what} is observed outside its support {allowed}"
-        return [builder.add(Check(message), [env[node], env[node.args[0]]], node.loc)]
+        check = Check(InSet(op.support, op.masked), f"{op.what} is observed outside its support {allowed}")
+        return [builder.add(check, [env[a] for a in node.args], node.loc)]
     if isinstance(op, LogProb):
         return list(_parameter_checks(builder, node, env, known))
     if isinstance(op, Apply) and op.primitive.name == "gather" and node.args[1] in known:
@@ -72,9 +68,7 @@ def _parameter_checks(builder: Builder, node: Node, env: dict[Node, Node], known
             if not np.all(np.asarray(constraint(np.asarray(arg.op.value)))):
                 raise DataError(f"{message}, got {arg.op.literal}", node.loc)
             continue
-        check = signature(InSupport, (array_type(arg),), f"site {op.site!r}", Static(constraint), False)
-        inside = builder.add(check, [env[arg]], node.loc)
-        yield builder.add(Check(message), [inside, env[arg]], node.loc)
+        yield builder.add(Check(InSet(Static(constraint)), message), [env[arg]], node.loc)
 
 
 def _constrained_leaves(part: Part) -> Iterator[tuple[str, constraints.Constraint, int]]:
@@ -103,14 +97,6 @@ def _index_check(builder: Builder, node: Node, env: dict[Node, Node]) -> list[No
     if indices.size == 0 or not last:
         return []
 
-    def in_range(_: Any, args: Any) -> Any:
-        return jnp.all((args[0] >= 0) & (args[0] <= jnp.asarray(last, indices.dtype)), axis=-1)
-
-    closed = code_of(in_range, op, (ArrayType(indices.dtype, indices.shape),))
-    (inside,) = builder.inline(closed, [env[node.args[1]]], node.loc)
     sizes = " × ".join(str(operand.shape[d]) for d in dimensions)
     message = f"an index is out of range for an axis of size {sizes} (jax would clamp it)"
-    return [builder.add(Check(message), [inside, env[node.args[1]]], node.loc)]
-
-
-__all__ = ["check_data"]
+    return [builder.add(Check(InRange(tuple(last)), message), [env[node.args[1]]], node.loc)]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from plait.ir.graph import Graph, Node, make, rewrite
-from plait.ir.ops import Apply, Const, Item, Scan, Sum
+from plait.ir.ops import Apply, Check, Const, Item, Scan, Sum
 
 
 def simplify(graph: Graph) -> Graph:
@@ -40,7 +40,7 @@ def _key(node: Node, args: tuple[Node, ...]) -> Any | None:
     op = node.op
     if isinstance(op, Const):
         return None if op.literal is None else ("const", op.type, type(op.value), op.literal)
-    if not isinstance(op, (Apply, Item, Sum)):
+    if not isinstance(op, (Apply, Item, Sum, Check)):
         return None
     key = (op, args)
     try:

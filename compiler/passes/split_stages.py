@@ -7,14 +7,12 @@ b: f64[8] = sub theta a      ⇒   h: f64[8] = hoist[0] a         (everything ab
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.binding import known_nodes
 from plait.compiler.importer import Builder
-from plait.compiler.staged import code_of
 from plait.ir.graph import Graph, Node, Output, Role, ancestors, downstream, make, with_outputs
-from plait.ir.ops import AddN, Apply, Check, Hoist, Input, Plate, array_type
+from plait.ir.ops import AddN, Apply, Check, Hoist, Input, NotNan, Plate, array_type
 from plait.ir.types import ArrayType
 
 
@@ -88,18 +86,13 @@ class _Stages(Builder):
             t = array_type(node)
             sources = _data_names(node)
             if np.issubdtype(t.dtype, np.floating) and sources:
-                (ok,) = self.inline(code_of(_is_number, node.op, (ArrayType(t.dtype, t.shape),)), [node], node.loc)
                 message = f"data {', '.join(sources)} make a NaN here, which would spread to the log density"
-                checks.append(self.add(Check(message), [ok, node], node.loc))
+                checks.append(self.add(Check(NotNan(), message), [node], node.loc))
         return checks
 
 
 def _is_scalar(node: Node) -> bool:
     return isinstance(node.type, ArrayType) and node.type.shape == ()
-
-
-def _is_number(_: object, args: list[jnp.ndarray]) -> jnp.ndarray:
-    return ~jnp.isnan(args[0])
 
 
 def _calculates(node: Node) -> bool:

@@ -165,7 +165,12 @@ def test_json_replaces_entries(regression, json_file):
 
 @pytest.mark.parametrize(
     ("value", "dtype", "shape"),
-    [([1, 2], np.int64, (2,)), ([[1.0], [2]], np.float64, (2, 1)), ([True], bool, (1,)), ([1, float("nan")], float, (2,))],
+    [
+        ([1, 2], np.int64, (2,)),
+        ([[1.0], [2]], np.float64, (2, 1)),
+        ([True], bool, (1,)),
+        ([1, float("nan")], float, (2,)),
+    ],
 )
 def test_lists_become_arrays(write, json_file, value, dtype, shape):
     data = load(str(write("def model(x): pass")), json_file({"x": value})).data
