@@ -18,7 +18,7 @@ SITE = 'plait.sample("a", None)'
 def restored_imports(monkeypatch):
     """A model file is imported, with its folder on the path."""
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
 
 
 @pytest.fixture

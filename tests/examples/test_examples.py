@@ -32,7 +32,7 @@ EXPECTED = {
 @pytest.fixture(autouse=True)
 def float64(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
     with jax.enable_x64(True):
         yield
 
