@@ -35,16 +35,7 @@ class Chain(NamedTuple):
     mass_matrix: Any
 
 
-class Step(NamedTuple):
-    """What is kept of a step."""
-
-    position: Any
-    acceptance_rate: Any
-    diverging: Any
-    energy: Any
-    n_steps: Any
-    tree_depth: Any
-    step_size: Any
+Step = dict[str, Any]  # what is kept of a step: the position, and the statistics by name
 
 
 def sample(
@@ -93,8 +84,8 @@ def sample(
     report(Progress("compile", 1, 1))
     chain, _ = _phase(run, chain, stages, keys, Progress("warmup", 0, warmup), 0, report)
     _, blocks = _phase(run, chain, stages, keys, Progress("draws", 0, draws), warmup, report)
-    position, *stats = (np.swapaxes(np.concatenate(x), 0, 1) for x in zip(*blocks, strict=True))
-    return constrained_draws(compiled, position, dict(zip(Step._fields[1:], stats, strict=True)))
+    kept = {name: np.swapaxes(np.concatenate([b[name] for b in blocks]), 0, 1) for name in blocks[0]}
+    return constrained_draws(compiled, kept.pop("position"), kept)
 
 
 def logdensity(compiled: CompiledModel) -> Callable[[Any], Any]:
@@ -135,25 +126,29 @@ def _algorithm(density: Callable[[Any, Any], Any], target_accept: float, max_tre
         state, info = kernel(key, chain.state, partial(density, data), size, matrix, max_treedepth)
 
         def fast(c: Chain) -> Chain:
-            return c._replace(step_size=size_update(c.step_size, info.acceptance_rate))
+            return Chain(state, size_update(c.step_size, info.acceptance_rate), c.mass_matrix)
 
         def slow(c: Chain) -> Chain:
-            return fast(c)._replace(mass_matrix=mass_update(c.mass_matrix, state.position))
+            c = fast(c)
+            return Chain(state, c.step_size, mass_update(c.mass_matrix, state.position))
 
         def window_end(c: Chain) -> Chain:
             c = slow(c)
-            return Chain(c.state, size_init(size_final(c.step_size)), mass_final(c.mass_matrix))
+            return Chain(state, size_init(size_final(c.step_size)), mass_final(c.mass_matrix))
 
-        adapted = jax.lax.switch(stage, (fast, slow, window_end, lambda c: c), chain._replace(state=state))
-        kept = Step(
-            state.position,
-            info.acceptance_rate,
-            info.is_divergent,
-            info.energy,
-            info.num_integration_steps,
-            info.num_trajectory_expansions,
-            size,
-        )
+        def draw(c: Chain) -> Chain:
+            return Chain(state, c.step_size, c.mass_matrix)
+
+        adapted = jax.lax.switch(stage, (fast, slow, window_end, draw), chain)
+        kept = {
+            "position": state.position,
+            "acceptance_rate": info.acceptance_rate,
+            "diverging": info.is_divergent,
+            "energy": info.energy,
+            "n_steps": info.num_integration_steps,
+            "tree_depth": info.num_trajectory_expansions,
+            "step_size": size,
+        }
         return adapted, kept
 
     return start, step
@@ -200,11 +195,11 @@ def _phase(
         n = min(n, BLOCK, progress.total - done)
         began = time.perf_counter()
         chain, kept = run(chain, stages, keys, offset + done, n)
-        blocks.append(Step(*(np.asarray(x)[:n] for x in kept)))
+        blocks.append({name: np.asarray(x)[:n] for name, x in kept.items()})
         seconds = time.perf_counter() - began
         done += n
-        divergences += int(blocks[-1].diverging.sum())
-        size = float(blocks[-1].step_size[-1].mean())
+        divergences += int(blocks[-1]["diverging"].sum())
+        size = float(blocks[-1]["step_size"][-1].mean())
         report(Progress(progress.phase, done, progress.total, divergences, size))
         n = max(1, min(2 * n, int(n * BLOCK_SECONDS / max(seconds, 1e-9))))
     return chain, blocks
