@@ -8,7 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from plait.ir.graph import Graph, Node, Role
-from plait.ir.ops import Apply, Const, Deterministic, Factor, Input, Observe, Param, Plate, Sample, Scan, Site
+from plait.ir.ops import (
+    Apply,
+    Const,
+    Deterministic,
+    Factor,
+    Input,
+    Observe,
+    Param,
+    Plate,
+    Sample,
+    Scan,
+    Site,
+    array_type,
+)
 from plait.ir.spec import Part, Spec, spec_text
 from plait.ir.types import ArrayType
 
@@ -19,8 +32,8 @@ _INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "dot_general": "@"}
 _TIGHT = frozenset({"mul", "div", "dot_general"})  # they bind their operands more tightly than + and -
 _INDEXING = frozenset({"gather", "slice", "dynamic_slice"})
 _FUNCTIONS = frozenset({"exp", "log", "log1p", "expm1", "sqrt", "logistic", "tanh", "abs", "square"})
-# They change shape or dtype, not the values.
-_TRANSPARENT = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_type", "copy"})
+# They change dtype or leading axes, which numpy's broadcasting rules leave out too.
+_TRANSPARENT = frozenset({"squeeze", "convert_element_type", "copy"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ def _lines(graph: Graph, inputs: Mapping[Node, str], steps: Sequence[int]) -> It
 
 
 def _line(node: Node, shown: Mapping[Node, str], steps: Sequence[int]) -> SiteLine | None:
-    args = [shown[a] for a in node.args]
+    args = [shown[_unbroadcast(a)] for a in node.args]
     shape = _shape(node.type, steps) if isinstance(node.type, ArrayType) else ""
     match node.op:
         case Factor() as op:
@@ -63,6 +76,13 @@ def _line(node: Node, shown: Mapping[Node, str], steps: Sequence[int]) -> SiteLi
         case Param() as op:
             return SiteLine(f"{op.name}{op.path}", f"in {spec_text(op.constraint, args)}", shape, "param")
     return None
+
+
+def _unbroadcast(node: Node) -> Node:
+    """Without the axes that a distribution gives to its own arguments."""
+    while isinstance(node.op, Apply) and node.op.primitive.name in {*_TRANSPARENT, "broadcast_in_dim", "reshape"}:
+        (node,) = node.args
+    return node
 
 
 def _unexpanded(dist: Part) -> Part:
@@ -130,9 +150,11 @@ def _expression(node: Node, shown: Mapping[Node, str]) -> str | None:
         return None
     name = node.op.primitive.name
     args = [shown[a] for a in node.args]
-    if name in _TRANSPARENT:
+    if name in _TRANSPARENT or (name == "reshape" and _only_leading(node)):
         return args[0]
-    if name in _INFIX and len(args) == 2:
+    if name == "broadcast_in_dim":
+        return _broadcast(args[0], node.op)
+    if name in _INFIX and len(args) == 2 and (name != "dot_general" or _is_matmul(node.op)):
         left, right = args
         if name in _TIGHT:
             left = _bracketed(left)
@@ -147,6 +169,27 @@ def _expression(node: Node, shown: Mapping[Node, str]) -> str | None:
         index = [i for a in node.args[1:] for i in _dependence(a, shown)]
         return f"{_bracketed(args[0])}[{', '.join(dict.fromkeys(index)) or '…'}]"
     return None
+
+
+def _only_leading(node: Node) -> bool:
+    """Whether a reshape adds or drops leading axes of size 1 only."""
+    before, after = (array_type(n).shape for n in (node.args[0], node))
+    n = min(len(before), len(after))
+    cut = len(before) - n, len(after) - n
+    return before[cut[0] :] == after[cut[1] :] and set(before[: cut[0]] + after[: cut[1]]) <= {1}
+
+
+def _broadcast(text: str, op: Apply) -> str:
+    """``x[:, None]`` where new axes stand after old ones; before them they go without saying."""
+    dims = op.parameters["broadcast_dimensions"]
+    axes = [":" if i in dims else "None" for i in range(dims[0], len(op.parameters["shape"]))] if dims else []
+    return f"{_bracketed(text)}[{', '.join(axes)}]" if "None" in axes and not text[0].isdigit() else text
+
+
+def _is_matmul(op: Apply) -> bool:
+    contract, batch = op.parameters["dimension_numbers"]
+    left, right = (t.ndim for t in op.ins)
+    return not any(batch) and tuple(map(tuple, contract)) == ((left - 1,), (max(right - 2, 0),))
 
 
 def _bracketed(text: str) -> str:

@@ -105,7 +105,7 @@ DISTRIBUTIONS = {
     ),
     "TruncatedCauchy": lambda: dist.TruncatedCauchy(0.0, 1.0, low=V),
     "TruncatedNormal": lambda: dist.TruncatedNormal(V, 1.0, low=-1.0, high=2.0),
-    "TruncatedPolyaGamma": lambda: dist.TruncatedPolyaGamma(),
+    "TruncatedPolyaGamma": dist.TruncatedPolyaGamma,
     "TwoSidedTruncated": lambda: dist.TwoSidedTruncatedDistribution(dist.Laplace(V, 1.0), low=-1.0, high=2.0),
     "Uniform": lambda: dist.Uniform(V, 3.0),
     "Unit": lambda: dist.Unit(V),
@@ -316,7 +316,7 @@ def test_a_function_that_closes_over_a_traced_value_is_refused(hide):
         flatten(WithFunction(link), "site 'x'")
         return hidden
 
-    with pytest.raises(ModelError, match="site 'x'.*closes over"):
+    with pytest.raises(ModelError, match=r"site 'x'.*closes over"):
         jax.make_jaxpr(f)(1.0)
 
 
