@@ -5,16 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from plait.compiler.certify import Certificate
 from plait.ir.graph import Graph, Node, Role, ancestors
-from plait.ir.ops import Apply, Const, Hoist, LogProb, Scan, Typed, Value, array_type
-from plait.ir.spec import spec_text
-from plait.ir.text import node_names
+from plait.ir.ops import Apply, Const, Hoist, Scan, Typed, Value, array_type
+from plait.ir.sites import site_lines
 from plait.ir.types import Loc, TupleType
 
 
@@ -51,7 +49,7 @@ class Explanation:
 
     def __str__(self) -> str:
         out = io.StringIO()
-        console = Console(file=out, width=110, force_terminal=False)
+        console = Console(file=out, width=110, force_terminal=False, markup=False)
         console.print(_term_table(self.terms))
         history = " → ".join(f"{name} {nodes}" for name, nodes, _ in self.passes)
         console.print(f"nodes after each pass: {history}", soft_wrap=True)
@@ -68,7 +66,7 @@ class Explanation:
 def explain(history: Sequence[tuple[str, Graph]], certificate: Certificate | None) -> Explanation:
     """Explains a compile from the graphs after each pass."""
     graph = history[-1][1]
-    texts = _term_texts(history)
+    texts = {line.name: f"{line.name} {line.text}" for line in site_lines(history[0][1])}
     prepared = _prepared(graph)
     done: set[Node] = set()
     terms = []
@@ -120,24 +118,6 @@ def _term_table(terms: Sequence[Term]) -> Table:
     for t in terms:
         table.add_row(t.name, t.text, t.shape, t.stage, str(t.flops), str(t.prepared), str(t.loc or ""))
     return table
-
-
-def _term_texts(history: Sequence[tuple[str, Graph]]) -> dict[str, str]:
-    """Each term as its log_prob read before it became equations."""
-    graph = dict(history)["density"]
-    names = node_names(graph)
-    return {n.op.site: _text(n, names) for n in _log_probs(graph)}  # type: ignore[attr-defined]
-
-
-def _log_probs(graph: Graph) -> list[Node]:
-    inner = [n for s in graph.of(Scan) for n in _log_probs(s.op.body)]  # type: ignore[attr-defined]
-    return [*inner, *graph.of(LogProb)]
-
-
-def _text(node: Node, names: dict[Node, str]) -> str:
-    args = [names.get(a, "…") for a in node.args]
-    op: Any = node.op
-    return f"{args[0] if args[0] != 'const' else '·'} ~ {spec_text(op.dist, args[1:])}"
 
 
 def _prepared(graph: Graph) -> set[Node]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from plait.compiler.jax_compat import is_tracer, trace_state
+from plait.compiler.jax_compat import is_tracer
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, is_compiling, opened
 from plait.ir.errors import ModelError
@@ -77,32 +77,23 @@ class seed(Handler):
         self._start = rng_seed
         self._first = (lambda: jax.random.PRNGKey(self._start)) if is_integer else (lambda: self._start)
         self._keys: list[Any] = []
-        self._states: list[Any] = []
 
     def __enter__(self) -> Any:
         self._keys.append(self._first())
-        self._states.append(trace_state())
         return super().__enter__()
 
     def __exit__(self, *exc: Any) -> None:
         super().__exit__(*exc)
         self._keys.pop()
-        self._states.pop()
 
     def process(self, site: Site) -> None:
         wants_key = site.type in ("sample", "param") and site.value is None and site.rng_key is None
         # While compiling, the sampler's own keys decide; a site that `block` hides takes ours (see `draw`).
         if wants_key and not site.is_observed:
-            site.rng_key = self.next_key if is_compiling() or site.type == "param" else self.next_key(site)
+            site.rng_key = self.next_key if is_compiling() or site.type == "param" else self.next_key()
 
-    def next_key(self, site: Site) -> Any:
-        """Splits off a key; refuses inside a jitted helper, whose cached trace would repeat the draw."""
-        if self._states[-1] != trace_state():
-            raise ModelError(
-                f"site {site.name!r} is inside a jax transformation (jit, scan, vmap) that started inside seed, "
-                "which would give equal draws on each call; call the helper without jit, or plait.compile the model",
-                current_loc(),
-            )
+    def next_key(self) -> Any:
+        """Splits off a key."""
         self._keys[-1], key = jax.random.split(self._keys[-1])
         return key
 
@@ -128,7 +119,7 @@ class substitute(Handler):
     def process(self, site: Site) -> None:
         value = self._value(site)
         if value is not None and not site.is_factor:
-            site.value = value
+            site.value, site.substituted = value, True
 
 
 class condition(Handler):

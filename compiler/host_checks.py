@@ -44,7 +44,9 @@ def _holds(op: Check, arrays: Sequence[np.ndarray]) -> Any:
 def _shown(array: np.ndarray, index: tuple[int, ...]) -> Any:
     """The element, or the whole event where the condition is about events."""
     value = array[index] if len(index) <= array.ndim else array
-    return value.item() if np.ndim(value) == 0 or value.size == 1 else value
+    if np.size(value) == 1:
+        return value.item()
+    return " ".join(np.array2string(value, threshold=9, separator=", ").split())
 
 
 __all__ = ["require"]

@@ -74,9 +74,11 @@ class Builder:
         elif eqn.primitive.name in ("checkpoint", "remat", "remat2"):
             return self.inline(_closed(eqn.params["jaxpr"]), args, loc)
         else:
+            names = ", ".join(repr(name) for name in _site_names(eqn))
             raise ModelError(
-                f"sites inside jax.lax.{eqn.primitive.name} are not compiled; use a plate, jax.lax.scan, or "
-                "jnp.where over sites outside",
+                f"site {names} is inside {_CONSTRUCTS.get(eqn.primitive.name, eqn.primitive.name)}, "
+                "which is not compiled; "
+                "use a plate, jax.lax.scan, or jnp.where over sites outside",
                 loc,
             )
         node = self.add(op, args, loc)
@@ -111,11 +113,26 @@ def _scan(eqn: Any, args: list[Node], loc: Loc | None) -> Scan:
 
 
 def _has_sites(eqn: Any) -> bool:
-    return any(
-        inner_eqn.primitive in OF_PLAIT or _has_sites(inner_eqn)
-        for jaxpr in compat.inner_jaxprs(eqn)
-        for inner_eqn in jaxpr.eqns
-    )
+    return bool(_site_names(eqn))
+
+
+def _site_names(eqn: Any) -> list[str]:
+    """What plait's primitives inside an equation are called, without repeats."""
+    names: dict[str, None] = {}
+    for jaxpr in compat.inner_jaxprs(eqn):
+        for inner in jaxpr.eqns:
+            if inner.primitive in OF_PLAIT:
+                names[inner.params["op"].label or inner.primitive.name] = None
+            names.update(dict.fromkeys(_site_names(inner)))
+    return list(names)
+
+
+_CONSTRUCTS = {
+    "cond": "jax.lax.cond or switch",
+    "while": "jax.lax.while_loop or fori_loop",
+    "custom_jvp_call": "a jax.custom_jvp function",
+    "custom_vjp_call": "a jax.custom_vjp function",
+}
 
 
 def _closed(jaxpr: Any) -> Any:

@@ -66,13 +66,14 @@ def trace_state() -> Any:
 def refuse_transformations(primitive: Any, refuse: Callable[[str, dict[str, Any]], Exception]) -> None:
     """Makes `vmap` and differentiation of a primitive raise what `refuse(transformation, params)` returns."""
 
-    def batched(args: Any, dims: Any, **params: Any) -> Any:
-        raise refuse("jax.vmap", params)
+    def batched(axis: Any, args: Any, dims: Any, **params: Any) -> Any:
+        raise refuse("jax.vmap, whose lanes would share one draw; use a plate for independent elements", params)
 
     def differentiated(primals: Any, tangents: Any, **params: Any) -> Any:
-        raise refuse("a derivative (jax.grad, jax.jvp)", params)
+        raise refuse("a derivative (jax.grad, jax.jvp), which a draw has not; move the site out of it", params)
 
-    batching.primitive_batchers[primitive] = batched
+    # the fancy table is asked even where no argument is batched, which would silently share one draw
+    batching.fancy_primitive_batchers[primitive] = batched
     ad.primitive_jvps[primitive] = differentiated
 
 

@@ -271,7 +271,7 @@ def _run(site: Site) -> Any:
         return jnp.arange(site.fn.size)
     if site.value is not None or site.type == "deterministic":
         return site.value
-    key = site.rng_key(site) if callable(site.rng_key) and _needs_key(site) else site.rng_key
+    key = site.rng_key() if callable(site.rng_key) and _needs_key(site) else site.rng_key
     if site.type == "param":
         _check_has_init(site, site.fn)
         return site.fn(key) if callable(site.fn) else site.fn

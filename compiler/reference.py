@@ -20,7 +20,6 @@ from numpyro.distributions import (
     ExpandedDistribution,
     Independent,
     MaskedDistribution,
-    TransformedDistribution,
     biject_to,
     constraints,
 )  # fmt: skip
@@ -206,9 +205,8 @@ _UNKNOWN = object()
 def _field(fn: Any, name: str, x: Any, index: tuple[int, ...]) -> Any:
     batch = tuple(fn.batch_shape)
     if isinstance(x, Distribution):
-        if len(x.batch_shape) < len(batch) and not isinstance(fn, TransformedDistribution):
-            return _UNKNOWN
-        inner = element(x, _aligned(index, batch, tuple(x.batch_shape)) if len(x.batch_shape) <= len(batch) else index)
+        own = tuple(x.batch_shape)
+        inner = element(x, _aligned(index, batch, own) if len(own) <= len(batch) else index)
         return _UNKNOWN if inner is None else inner
     if name == "transforms":
         moved = [_transform(t, index, batch, fn.event_dim) for t in x]

@@ -11,7 +11,9 @@ from typing import Any
 
 import jax
 import jaxlib
+import numpy as np
 import numpyro
+import scipy
 
 import plait.ir
 from plait.compiler.jax_compat import traceback_frames
@@ -24,7 +26,8 @@ def _package_dir(file: str | None) -> str:
 
 # The folders compiler/, ir/ and runtime/ are reached through links, so their real paths count.
 _LIBRARIES = tuple(
-    _package_dir(f) for f in (jax.__file__, jaxlib.__file__, numpyro.__file__, plait.ir.__file__, __file__)
+    _package_dir(f)
+    for f in (jax.__file__, jaxlib.__file__, np.__file__, scipy.__file__, numpyro.__file__, plait.ir.__file__, __file__)
 )
 _FACE = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "plait") + os.sep
 _RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "runtime") + os.sep
@@ -65,6 +68,12 @@ def exception_loc(error: BaseException) -> Loc | None:
         if is_users(frame.f_code.co_filename):
             found = Loc(frame.f_code.co_filename, line)
     return found
+
+
+def raised_by_numpyro(error: BaseException) -> bool:
+    """Whether a distribution or constraint refused its arguments."""
+    *_, (frame, _) = _walk(error.__traceback__)
+    return os.path.realpath(frame.f_code.co_filename).startswith(_package_dir(numpyro.__file__))
 
 
 def _walk(tb: Any) -> Iterable[tuple[Any, int]]:

@@ -1,18 +1,23 @@
 """What is open while a model runs: handlers, plates, and whether it is being compiled.
 
-The stack is the value of a jax user context, so it is part of jax's trace key: a jitted helper or a scan
-body that was traced under one plate, scale, mask or scope is never reused under another.
+While a model is compiled the stack is the value of a jax user context, so it is part of jax's trace key: a
+jitted helper or a scan body that was traced under one plate, scale, mask or scope is never reused under another.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
 
-from plait.ir.types import PlateFrame
+from plait.compiler.jax_compat import trace_state
+from plait.compiler.source import current_loc
+from plait.ir.errors import ModelError
+from plait.ir.types import Loc, PlateFrame
 
 SiteType = Literal["sample", "param", "deterministic", "plate"]
 
@@ -38,6 +43,7 @@ class Site:
     cond_indep_stack: tuple[PlateFrame, ...] = ()
     infer: dict[str, Any] = field(default_factory=dict)
     hidden: bool = False
+    substituted: bool = False
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -49,6 +55,8 @@ class Site:
 class Frame:
     """One entry of the stack. Equal frames may share jax's traces, so a handler's frame equals only itself."""
 
+    opened_in: Any = None  # jax's trace state when it was opened
+
     def process(self, site: Site) -> None:
         """Changes the site before it gets its value; innermost frame first."""
 
@@ -57,15 +65,27 @@ class Frame:
 
 
 class Compiling(Frame):
-    """The outermost frame while a model is traced: a site that reaches it binds its JAX primitive."""
+    """The outermost frame while a model is traced: a site that reaches it binds its JAX primitive.
+
+    It keeps where each name was bound, only to notice a site that never reaches the program.
+    """
+
+    def __init__(self) -> None:
+        self.bound: dict[str, Loc | None] = {}
+
+    def finish(self, site: Site) -> None:
+        """Notes the line."""
+        if site.type != "plate" and not (site.type == "param" and site.substituted):
+            self.bound[site.name] = current_loc()
 
 
-_STACK = jax.make_user_context(())
+_OPEN: ContextVar[tuple[Frame, ...]] = ContextVar("plait_open_frames", default=())
+_TRACE_KEY = jax.make_user_context(())
 
 
 def open_frames() -> tuple[Frame, ...]:
     """The open frames, outermost first."""
-    return _STACK.value
+    return _OPEN.get()
 
 
 def is_compiling() -> bool:
@@ -73,15 +93,40 @@ def is_compiling() -> bool:
     return bool(open_frames()) and isinstance(open_frames()[0], Compiling)
 
 
-def opened(frame: Frame) -> AbstractContextManager[Any]:
-    """A context in which `frame` is the innermost one. New for each `with`: entering one twice does not nest."""
-    return _STACK((*open_frames(), frame))
+@contextmanager
+def opened(frame: Frame) -> Iterator[None]:
+    """A context in which `frame` is the innermost one.
+
+    While a model is compiled the frames are part of jax's trace key. An eager run leaves the key alone: a key
+    that changes with every handler would compile each jnp function anew.
+    """
+    frame.opened_in = trace_state()
+    frames = (*open_frames(), frame)
+    token = _OPEN.set(frames)
+    try:
+        with _TRACE_KEY(frames) if is_compiling() else nullcontext():
+            yield
+    finally:
+        _OPEN.reset(token)
 
 
 def walk(site: Site) -> list[Frame]:
-    """Sends a site through the open frames until one hides it; returns those it passed, innermost first."""
+    """Sends a site through the open frames until one hides it; returns those it passed, innermost first.
+
+    Raises:
+        ModelError: the site runs inside a jax transformation that was opened under a handler of an eager run;
+            jax would cache what it sees there.
+    """
     passed: list[Frame] = []
+    state = None if is_compiling() else trace_state()
     for frame in reversed(open_frames()):
+        if state is not None and frame.opened_in != state:
+            raise ModelError(
+                f"site {site.name!r} is inside a jax transformation (jit, scan, vmap) that was opened under a handler "
+                "or plate, whose cached trace would repeat this draw; call the helper without it, or plait.compile "
+                "the model",
+                current_loc(),
+            )
         passed.append(frame)
         frame.process(site)
         if site.hidden:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import jax
 
 from plait.compiler.lower.evaluate import RULES
+from plait.compiler.memo import remembered
 from plait.ir.graph import Op
 from plait.ir.ops import from_aval
 from plait.ir.types import ArrayType, TupleType, Type
-
-MEMORY = 4096  # traces kept: one per distinct (op, types), not per site
 
 
 def struct(t: ArrayType) -> jax.ShapeDtypeStruct:
@@ -21,7 +19,7 @@ def struct(t: ArrayType) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak)
 
 
-@lru_cache(maxsize=MEMORY)
+@remembered
 def code_of(rule: Callable[..., Any], op: Op, ins: tuple[ArrayType, ...]) -> Any:
     """The closed jaxpr of what an op computes on arguments of these types."""
     return jax.make_jaxpr(lambda *args: rule(op, args))(*map(struct, ins))

@@ -7,17 +7,18 @@ because on a cache hit Python does not run).
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax.extend.core import Primitive
 
 from plait.compiler.jax_compat import refuse_transformations
+from plait.compiler.memo import remembered
 from plait.compiler.source import current_loc
-from plait.ir.errors import ModelError
+from plait.ir.errors import ModelError, SiteTypeError
 from plait.ir.graph import Op
 from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Plate, Sample, Site, aval, from_aval
 from plait.ir.spec import Part, flatten, rebuild
@@ -38,11 +39,7 @@ def _primitive(op_class: type[Op]) -> Primitive:
         )
 
     def refuse(transformation: str, params: dict[str, Any]) -> Exception:
-        return ModelError(
-            f"{_what(params['op'])} is inside {transformation}, which would share one draw between lanes; "
-            "use a plate for independent elements and keep sites out of transformed functions",
-            current_loc(),
-        )
+        return ModelError(f"{_what(params['op'])} is inside {transformation}", current_loc())
 
     primitive.def_abstract_eval(abstract)
     primitive.def_impl(run)
@@ -75,7 +72,7 @@ def bind_sample(
     key: Any = None,
 ) -> Any:
     """Binds a latent site; returns its value, of the distribution's whole shape."""
-    leaves, part = flatten(fn, f"site {name!r}")
+    leaves, part = _flatten(fn, f"site {name!r}")
     drawn = draw_type(part, tuple(from_aval(jax.typeof(x)) for x in leaves))
     t = _site_type(drawn.dtype, drawn.shape, fn, plates)
     names, args = _extras(mask=mask, scale=scale, key=key)
@@ -93,8 +90,8 @@ def bind_observe(
     replicated: bool = True,
 ) -> Any:
     """Binds a site with a given value; returns that value as it was given."""
-    leaves, part = flatten(fn, f"site {name!r}")
-    obs = jnp.asarray(obs)
+    leaves, part = _flatten(fn, f"site {name!r}")
+    obs = _array(name, obs)
     t = _site_type(obs.dtype, obs.shape, fn, plates, weak=from_aval(jax.typeof(obs)).weak)
     names, args = _extras(obs=obs, mask=mask, scale=scale)
     op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, tuple(fn.shape()), replicated)
@@ -103,7 +100,7 @@ def bind_observe(
 
 def bind_factor(name: str, fn: dist.Distribution, plates: tuple[PlateFrame, ...], mask: Any, scale: Any) -> None:
     """Binds a term of the log joint, given as NumPyro's `Unit` distribution."""
-    leaves, part = flatten(fn, f"factor {name!r}")
+    leaves, part = _flatten(fn, f"factor {name!r}")
     names, args = _extras(mask=mask, scale=scale)
     dtype = jax.dtypes.canonicalize_dtype(float)
     t = ArrayType(dtype, (*fn.batch_shape, 0), axis_names(len(fn.batch_shape), 1, plates))
@@ -113,7 +110,7 @@ def bind_factor(name: str, fn: dist.Distribution, plates: tuple[PlateFrame, ...]
 def bind_param(name: str, init: Any, constraint: Any, plates: tuple[PlateFrame, ...]) -> Any:
     """Binds each array of a param's pytree; returns the pytree of traced values."""
     paths, treedef = jax.tree_util.tree_flatten_with_path(init)
-    leaves, part = flatten(constraint, f"param {name!r}")
+    leaves, part = _flatten(constraint, f"param {name!r}")
     if leaves:
         raise ModelError(
             f"the constraint of param {name!r} depends on arrays; give it by Python numbers", current_loc()
@@ -131,7 +128,7 @@ def bind_key(name: str) -> Any:
     return bind(Input(name, Input.KEY, t))
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def draw_type(part: Part, leaves: tuple[ArrayType, ...]) -> ArrayType:
     """Shape and dtype of a draw, by abstract evaluation; equal sites share one."""
     shapes = [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak) for t in leaves]
@@ -160,6 +157,21 @@ def _site_type(
     sizes = {p.name: p.size for p in plates}
     axes = tuple(a if a is None or n == sizes[a] else None for a, n in zip(names, shape, strict=True))
     return ArrayType(dtype, tuple(shape), axes, weak=weak)
+
+
+def _array(name: str, obs: Any) -> Any:
+    if not isinstance(obs, jax.Array) and np.asarray(obs).dtype.kind not in "bifuc":
+        raise SiteTypeError(
+            f"site {name!r} is observed as an array of {np.asarray(obs).dtype}; encode it as numbers", current_loc()
+        )
+    return jnp.asarray(obs)
+
+
+def _flatten(obj: Any, what: str) -> tuple[list[Any], Part]:
+    try:
+        return flatten(obj, what)
+    except ModelError as e:
+        raise ModelError(str(e), current_loc()) from None
 
 
 def _extras(**given: Any) -> tuple[tuple[str, ...], tuple[Any, ...]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import jax
 from numpyro.distributions import biject_to, constraints
 
-from plait.compiler.staged import MEMORY, struct
+from plait.compiler.memo import remembered
+from plait.compiler.staged import struct
 from plait.ir.spec import Part, Static, flatten, rebuild
 from plait.ir.types import ArrayType
 
@@ -16,7 +16,7 @@ from plait.ir.types import ArrayType
 STEP_DEPENDENT = Static(None)
 
 
-@lru_cache(maxsize=MEMORY)
+@remembered
 def support_of(dist: Part, leaves: tuple[ArrayType, ...]) -> tuple[Part, Any]:
     """A distribution's support and the jaxpr from the distribution's leaves to the support's."""
     found: list[Part] = []
@@ -30,7 +30,7 @@ def support_of(dist: Part, leaves: tuple[ArrayType, ...]) -> tuple[Part, Any]:
     return found[-1], closed
 
 
-@lru_cache(maxsize=MEMORY)
+@remembered
 def unconstrained_type(support: Part, leaves: tuple[ArrayType, ...], value: ArrayType) -> ArrayType:
     """The type of a site's unconstrained value.
 

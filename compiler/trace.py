@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from plait.compiler.importer import import_graph
-from plait.compiler.source import exception_loc
+from plait.compiler.source import current_loc, exception_loc, raised_by_numpyro
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
 from plait.ir.graph import Graph, Node
@@ -56,6 +56,7 @@ def split_arguments(
         bound = signature.bind(*args, **kwargs)
     except TypeError as e:
         raise BindError(f"the arguments do not fit {_name(model)}{signature}: {e}") from None
+    bound.apply_defaults()
     values = dict(bound.arguments)
     if unknown := set(static) - set(signature.parameters):
         raise BindError(f"static= names {sorted(unknown)}, but {_name(model)} has {list(signature.parameters)}")
@@ -82,11 +83,15 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
         ModelError: with the user's line, whatever in the model can't be compiled.
     """
     if open_frames():
-        raise ModelError("plait.compile was called inside an open handler or plate; wrap the model in the handler")
+        raise ModelError(
+            "plait.compile was called inside an open handler or plate; wrap the model in the handler", current_loc()
+        )
+
+    compiling = Compiling()
 
     def run(*data: Any) -> Any:
         args, kwargs = arguments.rebuild(data)
-        with opened(Compiling()):
+        with opened(compiling):
             model(*args, **kwargs)
         return ()
 
@@ -94,13 +99,23 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
         closed = jax.make_jaxpr(run)(*arguments.arrays)
     except _NEEDS_A_VALUE as e:
         raise _concretization_error(e, arguments) from e
+    except ValueError as e:
+        if not raised_by_numpyro(e):
+            raise
+        raise ModelError(str(e).rstrip("."), exception_loc(e)) from e
     inputs = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
     graph = import_graph(closed, inputs)
     _refuse_duplicate_names(graph)
+    _refuse_lost_sites(graph, compiling)
     return graph
 
 
-_NEEDS_A_VALUE = (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError)
+_NEEDS_A_VALUE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
 
 
 def _concretization_error(error: Exception, arguments: Arguments) -> PlaitError:
@@ -109,6 +124,7 @@ def _concretization_error(error: Exception, arguments: Arguments) -> PlaitError:
         jax.errors.TracerBoolConversionError: "Python `if`, `while`, `and` or bool()",
         jax.errors.TracerIntegerConversionError: "a Python index, size or range()",
         jax.errors.TracerArrayConversionError: "a numpy function",
+        jax.errors.NonConcreteBooleanIndexError: "an index by a boolean mask",
     }
     what = descriptions.get(type(error), "Python (int(), float() or a shape)")
     data = f" (data: {', '.join(arguments.names)})" if arguments.names else ""
@@ -127,6 +143,17 @@ def _refuse_duplicate_names(graph: Graph) -> None:
         if first is not node and not _same_element(first, node):
             what = "plates" if isinstance(node.op, Plate) and isinstance(first.op, Plate) else "sites"
             raise ModelError(f"two {what} are called {name!r}, the other one at {first.loc}; rename one", node.loc)
+
+
+def _refuse_lost_sites(graph: Graph, compiling: Compiling) -> None:
+    found = {node.op.label.split("[")[0] for node in _named_nodes(graph) if node.op.label}
+    for name, loc in compiling.bound.items():
+        if name.split("[")[0] not in found:
+            raise ModelError(
+                f"site {name!r} ran but is not part of the program: it is inside jax.eval_shape or code whose result "
+                "is thrown away; call the code itself",
+                loc,
+            )
 
 
 def _named_nodes(graph: Graph) -> list[Node]:
@@ -167,7 +194,7 @@ def canonical(x: Any, name: str) -> Any:
     lost = (cast != x) if np.issubdtype(target, np.integer) else (np.isfinite(x) & ~np.isfinite(cast))
     if np.any(lost):
         raise DataError(
-            f"data {name!r} holds {x[lost].flat[0]!r}, which does not fit {target}; "
+            f"data {name!r} holds {x[lost].flat[0].item()!r}, which does not fit {target}; "
             "switch on jax_enable_x64 or rescale it"
         )
     return cast

@@ -90,13 +90,16 @@ def _scan(node: Node, drawn: nx.DiGraph, sources: Sources, around: tuple[PlateFr
     frame = PlateFrame("scan", op.length, -1)
     inner = (*around, frame) if op.is_root else around
     results = list(op.body.named(Role.RESULT).values())
-    first = _collect(op.body, drawn, entering, inner)
-    carried = {n: first[r] for n, r in zip(inputs[op.n_consts :], results[: op.n_carry], strict=False)}
-    before = set(drawn.edges)
-    again = _collect(op.body, drawn, {n: entering[n] | carried.get(n, frozenset()) for n in inputs}, inner)
-    for edge in set(drawn.edges) - before:
+    seen = _collect(op.body, drawn, entering, inner)
+    within = set(drawn.edges)
+    carries = inputs[op.n_consts : op.n_consts + op.n_carry]
+    for _ in carries:  # a value may pass through every carry before a site reads it
+        carried = {n: seen[r] for n, r in zip(carries, results, strict=False)}
+        seen = _collect(op.body, drawn, {n: entering[n] | carried.get(n, frozenset()) for n in inputs}, inner)
+        entering |= {n: entering[n] | carried[n] for n in carries}
+    for edge in set(drawn.edges) - within:
         drawn.edges[edge]["temporal"] = True
-    return {node: _union(again[r] for r in results)}
+    return {node: _union(seen[r] for r in results)}
 
 
 def _parents(node: Node, sources: Sources, drawn: nx.DiGraph) -> tuple[Node, ...]:

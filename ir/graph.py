@@ -128,12 +128,15 @@ class Graph:
     def to_networkx(self) -> nx.DiGraph:
         """A `networkx.DiGraph` on the nodes, an edge from each argument to its user.
 
-        Each networkx node carries ``op``, ``type`` and ``loc``; each edge ``position`` (of the argument).
+        Each networkx node carries ``op``, ``type`` and ``loc``; each edge ``positions``: where among
+        the user's arguments it stands, several times for ``b * b``.
         """
         graph = nx.DiGraph()
         for node in self.nodes:
             graph.add_node(node, op=node.op, type=node.type, loc=node.loc)
-            graph.add_edges_from((arg, node, {"position": i}) for i, arg in enumerate(node.args))
+            for arg in dict.fromkeys(node.args):
+                positions = tuple(i for i, a in enumerate(node.args) if a is arg)
+                graph.add_edge(arg, node, positions=positions)
         return graph
 
     def __str__(self) -> str:

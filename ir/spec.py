@@ -10,10 +10,11 @@ NumPyro tells them apart by identity.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import types
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,14 +195,22 @@ def _object_text(spec: Spec, names: Sequence[str]) -> str:
             return f"{inner}.to_event({spec_text(fields['reinterpreted_batch_ndims'], names)})"
         case "MaskedDistribution":
             return f"{inner}.mask({spec_text(fields['_mask'], names)})"
-    shown = [n for n in getattr(spec.cls, "arg_constraints", {}) if n in fields]
-    if shown:
-        return f"{spec.cls.__name__}({', '.join(spec_text(fields[n], names) for n in shown)})"
-    public = [(n, v) for n, v in spec.fields if not n.startswith("_") and n not in _NOISE]
-    return f"{spec.cls.__name__}({', '.join(f'{n}={spec_text(v, names)}' for n, v in public)})"
+    if issubclass(spec.cls, constraints.Constraint):
+        return f"{_snake(spec.cls)}({', '.join(f'{n}={spec_text(v, names)}' for n, v in spec.fields)})"
+    return f"{spec.cls.__name__}({', '.join(_shown_fields(spec, names))})"
 
 
-_NOISE = {"has_enumerate_support", "reparametrized_params"}
+def _shown_fields(spec: Spec, names: Sequence[str]) -> list[str]:
+    """The declared parameters in their order, then by name whatever else holds an array that they do not."""
+    fields = dict(spec.fields)
+    declared = [n for n in getattr(spec.cls, "arg_constraints", {}) if n in fields]
+    covered = {i for n in declared for i in _leaf_indices(fields[n])}
+    shown = [spec_text(fields[n], names) for n in declared]
+    for name, part in spec.fields:
+        if name not in declared and set(_leaf_indices(part)) - covered:
+            covered |= set(_leaf_indices(part))
+            shown.append(f"{name.lstrip('_')}={spec_text(part, names)}")
+    return shown
 
 
 def _static_text(value: Any) -> str:
@@ -225,9 +234,12 @@ def constraint_name(constraint: Any) -> str:
         inner = constraint_name(constraint.base_constraint)
         return f"{inner}^{constraint.reinterpreted_batch_ndims}"
     fields = [(n, v) for n, v in sorted(_state(constraint).items()) if not n.startswith("_")]
-    name = type(constraint).__name__.lstrip("_")
-    snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+    snake = _snake(type(constraint))
     return f"{snake}({', '.join(f'{n}={_static_text(v)}' for n, v in fields)})" if fields else snake
+
+
+def _snake(cls: type) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in cls.__name__.lstrip("_")).lstrip("_")
 
 
 _CONSTRAINT_NAMES = [
@@ -273,19 +285,43 @@ def _has_array(obj: Any) -> bool:
 
 
 def _checked_static(value: Any, what: str) -> Any:
-    if isinstance(value, Callable) and any(isinstance(c, jax.core.Tracer) for c in closure_values(value)):  # type: ignore[arg-type]
+    if _hides_tracer(value, set()):
         raise ModelError(
-            f"{what} holds the function {_static_text(value)!r}, which closes over a value computed in the "
-            "model: plait can't see such a value; make it a field of the distribution"
+            f"{what} holds {_static_text(value)!r}, which hides a value computed in the model: plait can't see such a "
+            "value; make it an array field of the distribution"
         )
     return value
 
 
+def _hides_tracer(value: Any, seen: set[int]) -> bool:
+    """Whether a traced value sits in a function's closure, a bound object, a container or an unknown object."""
+    if isinstance(value, jax.core.Tracer):
+        return True
+    if id(value) in seen or isinstance(value, (*_PLAIN, types.ModuleType)):
+        return False
+    seen.add(id(value))
+    return any(_hides_tracer(part, seen) for part in _parts(value))
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a value holds, looked up without calling anything of the user's."""
+    if isinstance(value, Mapping):
+        return [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return list(value)
+    if isinstance(value, types.MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.FunctionType):
+        return [*closure_values(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    return list(getattr(value, "__dict__", {}).values())
+
+
 def closure_values(function: Any) -> list[Any]:
     """What a function closes over, looked up without calling it."""
-    cells = getattr(function, "__closure__", None) or ()
     found = []
-    for cell in cells:
+    for cell in getattr(function, "__closure__", None) or ():
         try:
             found.append(cell.cell_contents)
         except ValueError:  # a cell that is still empty

@@ -5,7 +5,6 @@ It reads nodes through `Op.text`, `Op.label`, `Op.literal` and `Op.inner` only, 
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 Nodes = Any  # a Graph: this file stands below ir.graph, which prints itself with it
@@ -42,13 +41,13 @@ def _graph_lines(graph: Nodes, lines: bool, indent: str) -> list[str]:
 
 def node_names(graph: Nodes) -> dict[Any, str]:
     """A unique name for each node: a site's own, ``%3`` for code, the number itself for a scalar constant."""
-    uses = Counter(node.op.label for node in graph.nodes if node.op.label)
+    owner = {node.op.label: node for node in graph.nodes if node.op.label}  # a site after the data of its name
     names: dict[Any, str] = {}
     counter = 0
     for node in graph.nodes:
         if node.op.literal is not None:
             names[node] = node.op.literal
-        elif node.op.label and uses[node.op.label] == 1:
+        elif owner.get(node.op.label) is node:
             names[node] = node.op.label
         else:
             names[node] = f"%{counter}"

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from plait.ir.graph import Graph
 from plait.ir.ops import Input
+from plait.ir.sites import site_lines
 from plait.runtime.draws import OnProgress
 from plait.runtime.draws import Progress as Report
 from plait.runtime.summary import ESS_PER_CHAIN, R_HAT_MAX
-from plait.sites import site_lines
 
 PIPED_WIDTH = 120  # a file or a pipe has no width of its own
 SHOWN_ENTRIES = 24  # a site with more entries than this is cut short in the table

@@ -1,1 +1,16 @@
 """From compiled functions to the object that users hold: jit, data, names, samplers."""
+
+from plait.runtime.compiled import CompiledModel
+from plait.runtime.draws import Draws, OnProgress, Progress, constrained_draws, start_points
+from plait.runtime.extras import optional, require
+
+__all__ = [
+    "CompiledModel",
+    "Draws",
+    "OnProgress",
+    "Progress",
+    "constrained_draws",
+    "optional",
+    "require",
+    "start_points",
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from numpyro.distributions import biject_to
 
 from plait.compiler.certify import Certificate
@@ -45,6 +46,7 @@ class CompiledModel:
     _data: tuple[Any, ...]
     _known: tuple[Any, ...]
     _params: tuple[Any, ...] | None  # None while random initial values have not been drawn
+    _params_are_users: bool = False  # given by `with_params`, so they outlive a `bind`
     certificate: Certificate | None = None
 
     # -- data -------------------------------------------------------------------------------------------
@@ -68,7 +70,8 @@ class CompiledModel:
             BindError: an argument has another shape, dtype, structure or static value; says which.
             DataError: the data contradict the model.
         """
-        return CompiledModel.bound(self._program, rebound_arrays(self._program.arguments, self._data, new))
+        bound = CompiledModel.bound(self._program, rebound_arrays(self._program.arguments, self._data, new))
+        return replace(bound, _params=self._params, _params_are_users=True) if self._params_are_users else bound
 
     # -- spaces -----------------------------------------------------------------------------------------
 
@@ -102,11 +105,11 @@ class CompiledModel:
         """
         self._require_density()
         program, z = self._program, self._flat(z)
-        parts = [program.values(self._for(program.lowered.values), self._given(None), z)]
+        functions = [(program.lowered.values, program.values)]
         if deterministic:
-            known = self._for(program.lowered.deterministics)
-            parts.append(program.deterministics(known, self._given(None), z))
-        return {name: value for part in parts for name, value in part.items()}
+            functions.append((program.lowered.deterministics, program.deterministics))
+        parts = [(f.results, call(self._for(f), self._given(None), z)) for f, call in functions if f is not None]
+        return {name: found[name] for order, found in parts for name in order}
 
     def unconstrain(self, values: Mapping[str, Any]) -> Any:
         """The flat vector of constrained values: the inverse of `constrain`.
@@ -258,7 +261,7 @@ class CompiledModel:
 
     def with_params(self, params: Params) -> CompiledModel:
         """This model with other default values of its `param` sites."""
-        return replace(self, _params=self._given(params))
+        return replace(self, _params=self._given(params), _params_are_users=True)
 
     # -- looking ----------------------------------------------------------------------------------------
 
@@ -329,9 +332,9 @@ class CompiledModel:
         return z
 
     def _vector(self, z: Any) -> Any:
-        if jnp.shape(z) != (self.dim,):
+        if np.shape(z) != (self.dim,):
             raise ValueNamesError(
-                f"the flat vector has shape ({self.dim},), got {jnp.shape(z)}; use jax.vmap for several"
+                f"the flat vector has shape ({self.dim},), got {np.shape(z)}; use jax.vmap for several"
             )
         return z if getattr(z, "dtype", None) == self.dtype else jnp.asarray(z, self.dtype)
 

@@ -52,10 +52,11 @@ def _same_structure(name: str, arguments: Arguments, leaves: Mapping[str, Any]) 
 
 
 def _same_type(label: str, leaf: Any, before: Any) -> Any:
-    try:
-        array = leaf if isinstance(leaf, jax.Array) else canonical(np.asarray(leaf), label)
-    except ValueError as e:
-        raise BindError(f"data {label!r} is no array: {e}") from None
+    if not isinstance(leaf, jax.Array):
+        leaf = np.asarray(leaf)
+        if leaf.dtype.kind not in "bifuc":
+            raise BindError(f"data {label!r} must be an array of numbers, got {leaf.dtype}")
+    array = canonical(leaf, label)
     new, old = (from_aval(jax.typeof(x)) for x in (array, before))
     same_kind = np.can_cast(new.dtype, old.dtype, "same_kind") if isinstance(new.dtype, np.dtype) else False
     if new.shape != old.shape or not same_kind:

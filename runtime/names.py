@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import numpy as np
 
 from plait.compiler.layout import Slot
 from plait.ir.errors import ValueNamesError
@@ -47,7 +47,7 @@ def ordered_values(values: Mapping[str, Any], expected: Mapping[str, Shape], wha
     if missing:
         raise ValueNamesError(f"no value for {what} {_listed(missing)} (expected: {_listed(list(expected))})")
     for name, shape in expected.items():
-        got = jnp.shape(values[name])
+        got = np.shape(values[name])
         if got != batch + shape:
             raise ValueNamesError(f"{what} {name!r} has shape {batch + shape}, got a value of shape {got}")
     return [values[name] for name in expected]
@@ -57,7 +57,7 @@ def leading_axes(values: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Shap
     """The axes that values have before their sites' shapes, read off the first one."""
     for name, shape in shapes.items():
         if name in values:
-            got = jnp.shape(values[name])
+            got = np.shape(values[name])
             return got[: max(len(got) - len(shape), 0)]
     return ()
 

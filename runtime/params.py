@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from plait.compiler.lower.evaluate import evaluate
 from plait.ir.errors import ValueNamesError
@@ -60,7 +61,7 @@ def _leaf(node: Node, leaves: Mapping[str, Any], default: Any) -> Any:
     op, t = node.op, array(node.type)
     assert isinstance(op, Param)
     value = next(leaves[op.name], None) if op.name in leaves else default
-    if value is None or jnp.shape(value) != t.shape:
-        got = "none" if value is None else f"shape {jnp.shape(value)}"
+    if value is None or np.shape(value) != t.shape:
+        got = "none" if value is None else f"shape {np.shape(value)}"
         raise ValueNamesError(f"param {op.name!r}{op.path} needs a value of shape {t.shape}, got {got}", node.loc)
     return jnp.asarray(value, t.dtype)

@@ -76,13 +76,13 @@ def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, A
         return record[op.name] if jnp.shape(record[op.name]) == jnp.shape(obs) else obs
 
     def deterministic(op: Deterministic, args: Sequence[Any]) -> Any:
-        record[op.name] = args[0]
-        return args[0]
+        record[op.name] = jnp.asarray(given[op.name], jnp.result_type(args[0])) if op.name in given else args[0]
+        return record[op.name]
 
     def scan(op: Scan, args: Sequence[Any]) -> Any:
         if not op.is_root:
             return RULES[Scan](op, args)
-        inner = {n: x for n, x in given.items() if n in _site_names(op.body)}
+        inner = {n: x for n, x in given.items() if n in drawn_shapes(op.body)}
 
         def body(graph: Graph, values: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
             step: dict[str, Any] = {}
@@ -118,11 +118,6 @@ def _value(op: Site, args: Sequence[Any], keys: Iterator[Any], given: Mapping[st
         raise ModelError(
             f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
         ) from None
-
-
-def _site_names(graph: Graph) -> set[str]:
-    inner = [_site_names(op.body) for op in graph.ops(Scan)]
-    return {op.name for op in graph.ops(Site)}.union(*inner)
 
 
 def drawn_shapes(graph: Graph, steps: Shape = ()) -> dict[str, Shape]:

@@ -59,11 +59,17 @@ def _checks(builder: Builder, node: Node, env: dict[Node, Node], known: set[Node
 def _parameter_checks(builder: Builder, node: Node, env: dict[Node, Node], known: set[Node]) -> Iterator[Node]:
     op = node.op
     assert isinstance(op, LogProb)
-    for name, constraint, leaf in _constrained_leaves(op.dist):
-        arg = node.args[1 + leaf]
-        if arg not in known or op.masked:
+    required = [
+        (f"parameter {name!r}", constraint, node.args[1 + leaf])
+        for name, constraint, leaf in _constrained_leaves(op.dist)
+        if not op.masked
+    ]
+    if op.scaled:
+        required.append(("its scale", constraints.positive, node.args[-1]))
+    for name, constraint, arg in required:
+        if arg not in known:
             continue
-        message = f"site {op.site!r}: parameter {name!r} must be {constraint_name(constraint)}"
+        message = f"site {op.site!r}: {name} must be {constraint_name(constraint)}"
         if isinstance(arg.op, Const) and arg.op.literal is not None:
             if not np.all(np.asarray(constraint(np.asarray(arg.op.value)))):
                 raise DataError(f"{message}, got {arg.op.literal}", node.loc)

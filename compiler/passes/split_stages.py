@@ -75,19 +75,16 @@ class _Stages(Builder):
     def nan_checks(self, graph: Graph) -> list[Node]:
         """A NaN that crosses into arithmetic poisons value or gradient; what only moves it may drop it again."""
         checks = []
-        harmful = {
-            self.env[a]
-            for node in graph
-            if node not in self.known and _calculates(node)
-            for a in node.args
-            if a in self.known
-        }
+        harmful: dict[Node, Node] = {}
+        for node in graph:
+            if node not in self.known and _calculates(node):
+                harmful |= {self.env[a]: node for a in reversed(node.args) if a in self.known}
         for node in [n for n in self.hoists if n in harmful]:
             t = array_type(node)
             sources = _data_names(node)
             if np.issubdtype(t.dtype, np.floating) and sources:
                 message = f"data {', '.join(sources)} make a NaN here, which would spread to the log density"
-                checks.append(self.add(Check(NotNan(), message), [node], node.loc))
+                checks.append(self.add(Check(NotNan(), message), [node], harmful[node].loc))
         return checks
 
 

@@ -16,9 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from plait.runtime.compiled import CompiledModel
-from plait.runtime.draws import Draws, OnProgress, Progress, constrained_draws, start_points
-from plait.runtime.extras import optional, require
+from plait.runtime import CompiledModel, Draws, OnProgress, Progress, constrained_draws, optional, require, start_points
 
 BLOCK = 100  # steps that one call of the loop can hold
 BLOCK_SECONDS = 0.2  # how long a call should take, so that a progress bar is live with slow models too

@@ -9,8 +9,8 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
+from plait.ir.sites import site_lines
 from plait.render import data_line
-from plait.sites import site_lines
 
 X = np.linspace(0, 1, 3)
 
