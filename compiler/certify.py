@@ -59,7 +59,7 @@ def certify(
     reference: Graph,
     exact: Case,
     slots: Sequence[Slot],
-    points: int = 2,
+    points: int,
 ) -> Certificate:
     """Compares every graph of a history with the reference interpreter.
 

@@ -24,6 +24,7 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return in_precision(jax.dtypes.canonicalize_dtype(np.float64) == np.float64, *args, **kwargs)
+        wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+        return in_precision(wide, *args, **kwargs)  # type: ignore[arg-type]
 
     return call

@@ -7,6 +7,7 @@ second trace.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from numpyro.distributions import (
     constraints,
 )  # fmt: skip
 from numpyro.distributions.transforms import AffineTransform
+from numpyro.distributions.util import lazy_property
 
 from plait.compiler.lower.evaluate import RULES, Rule, evaluate
 from plait.ir.graph import Graph, Node, Op, Role
@@ -191,6 +193,8 @@ def element(fn: Any, index: tuple[int, ...]) -> Any | None:
 def _element_of_fields(fn: Any, index: tuple[int, ...], rest: tuple[int, ...]) -> Any | None:
     new = object.__new__(type(fn))
     for name, x in vars(fn).items():
+        if isinstance(inspect.getattr_static(type(fn), name, None), lazy_property) and _declared(fn, name) is None:
+            continue  # a cache, which the element fills again
         part = _field(fn, name, x, index)
         if part is _UNKNOWN:
             return None
@@ -214,10 +218,16 @@ def _field(fn: Any, name: str, x: Any, index: tuple[int, ...]) -> Any:
     if isinstance(x, constraints.Constraint):
         return _copy(x, lambda a: _sliced(a, index, batch, 0))
     if _is_array(x) and np.ndim(x) > 0:
-        declared = fn.arg_constraints.get(name)
+        declared = _declared(fn, name)
         event_dim = getattr(declared, "event_dim", None)
         return _sliced(x, index, batch, event_dim) if isinstance(event_dim, int) else _UNKNOWN
     return x
+
+
+def _declared(fn: Any, name: str) -> Any | None:
+    """What a class or one of its bases says that a parameter must be; it tells the parameter's event axes."""
+    return next((c.__dict__["arg_constraints"][name] for c in type(fn).__mro__
+                 if name in c.__dict__.get("arg_constraints", {})), None)  # fmt: skip
 
 
 def _transform(t: Any, index: tuple[int, ...], batch: tuple[int, ...], event_dim: int) -> Any:

@@ -161,9 +161,8 @@ def _site_type(
 
 def _array(name: str, obs: Any) -> Any:
     if not isinstance(obs, jax.Array) and np.asarray(obs).dtype.kind not in "bifuc":
-        raise SiteTypeError(
-            f"site {name!r} is observed as an array of {np.asarray(obs).dtype}; encode it as numbers", current_loc()
-        )
+        kind = {"U": "strings", "S": "bytes"}.get(np.asarray(obs).dtype.kind, f"{np.asarray(obs).dtype}s")
+        raise SiteTypeError(f"site {name!r} is observed as an array of {kind}; encode it as numbers", current_loc())
     return jnp.asarray(obs)
 
 

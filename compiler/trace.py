@@ -146,7 +146,7 @@ def _refuse_duplicate_names(graph: Graph) -> None:
 
 
 def _refuse_lost_sites(graph: Graph, compiling: Compiling) -> None:
-    found = {node.op.label.split("[")[0] for node in _named_nodes(graph) if node.op.label}
+    found = {node.op.label.split("[")[0] for node in _named_nodes(graph) if node.op.label is not None}
     for name, loc in compiling.bound.items():
         if name.split("[")[0] not in found:
             raise ModelError(

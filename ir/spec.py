@@ -287,8 +287,8 @@ def _has_array(obj: Any) -> bool:
 def _checked_static(value: Any, what: str) -> Any:
     if _hides_tracer(value, set()):
         raise ModelError(
-            f"{what} holds {_static_text(value)!r}, which hides a value computed in the model: plait can't see such a "
-            "value; make it an array field of the distribution"
+            f"{what} holds {_static_text(value)!r}, which closes over a value computed in the model: plait can't see "
+            "such a value; make it an array field of the distribution"
         )
     return value
 

@@ -41,13 +41,15 @@ def _graph_lines(graph: Nodes, lines: bool, indent: str) -> list[str]:
 
 def node_names(graph: Nodes) -> dict[Any, str]:
     """A unique name for each node: a site's own, ``%3`` for code, the number itself for a scalar constant."""
-    owner = {node.op.label: node for node in graph.nodes if node.op.label}  # a site after the data of its name
+    owner: dict[str, Any] = {
+        node.op.label: node for node in graph.nodes if node.op.label
+    }  # a site after the data of its name
     names: dict[Any, str] = {}
     counter = 0
     for node in graph.nodes:
         if node.op.literal is not None:
             names[node] = node.op.literal
-        elif owner.get(node.op.label) is node:
+        elif node.op.label and owner[node.op.label] is node:
             names[node] = node.op.label
         else:
             names[node] = f"%{counter}"

@@ -28,7 +28,7 @@ def compile(
     *args: Any,
     static: Sequence[str] = (),
     passes: Mapping[str, bool] | None = None,
-    check: bool = False,
+    check: bool | int = False,
     on_graph: Callable[[str, Graph], None] | None = None,
     **kwargs: Any,
 ) -> CompiledModel:
@@ -42,8 +42,8 @@ def compile(
         *args: the model's arguments.
         static: names of arguments that the model uses as Python values, such as group labels or sizes.
         passes: optional passes by name, False to switch one off. `CompiledModel.history` names them.
-        check: compare value and gradient after every pass with the reference interpreter in float64, at random
-            points. This traces the model a second time and is slow.
+        check: compare value and gradient after every pass with the reference interpreter in float64, at this many
+            random points (True: 2). This traces the model a second time and is slow.
         on_graph: called with ("trace", graph) and then with each pass's name and result.
         **kwargs: the model's keyword arguments.
 
@@ -70,10 +70,11 @@ def compile(
     latents = {op.name: op.type for op in density.ops(Value)}
     program = Program(graph, lower(density), tuple(history), arguments, latents)
     compiled = CompiledModel.bound(program, arguments.arrays)
-    return _certified(compiled, model, static) if check else compiled
+    points = 2 if check is True else int(check)
+    return _certified(compiled, model, static, points) if points else compiled
 
 
-def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Sequence[str]) -> CompiledModel:
+def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Sequence[str], points: int) -> CompiledModel:
     program = compiled._program
     drawn = compiled._params or param_sites.initial(program.model, program.arguments.arrays, jax.random.key(0))
     with jax.enable_x64(True):
@@ -83,7 +84,7 @@ def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Seque
         params = [jnp.asarray(_exact(p)) for p in drawn]
         exact_case = Case(exact.arrays, params)
     case = Case(program.arguments.arrays, drawn)
-    certificate = certify(program.history, case, reference, exact_case, program.lowered.slots)
+    certificate = certify(program.history, case, reference, exact_case, program.lowered.slots, points)
     return replace(compiled, certificate=certificate)
 
 

@@ -176,7 +176,7 @@ def test_seed_refuses_a_jitted_helper():
         with plait.handlers.seed(rng_seed=0):
             return helper()
 
-    with refused(ModelError, "'x'", "equal draws", at=run):
+    with refused(ModelError, "'x'", "repeat this draw", at=run):
         run()
 
 
