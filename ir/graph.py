@@ -55,7 +55,7 @@ class Op:
         return f"{self.mnemonic} {', '.join(names)}".rstrip()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Node:
     """One value. Identity is the node itself: two ``Normal(0, 1)`` sites never merge."""
 
@@ -63,6 +63,9 @@ class Node:
     args: tuple[Node, ...]
     type: Type
     loc: Loc | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.op.label or self.op.mnemonic}: {self.type}>"  # not the arguments: they share theirs
 
 
 def make(op: Op, args: Iterable[Node] = (), loc: Loc | None = None) -> Node:
@@ -94,7 +97,7 @@ class Output:
     node: Node
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Graph:
     """An immutable, ordered graph: arguments come before their users, sites in program order."""
 
@@ -141,6 +144,9 @@ class Graph:
 
     def __str__(self) -> str:
         return to_text(self)
+
+    def __repr__(self) -> str:
+        return f"<graph of {len(self.nodes)} nodes>"
 
 
 def ancestors(roots: Iterable[Node]) -> set[Node]:

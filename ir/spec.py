@@ -207,7 +207,8 @@ def _shown_fields(spec: Spec, names: Sequence[str]) -> list[str]:
     covered = {i for n in declared for i in _leaf_indices(fields[n])}
     shown = [spec_text(fields[n], names) for n in declared]
     for name, part in spec.fields:
-        if name not in declared and set(_leaf_indices(part)) - covered:
+        private = name.startswith("_") and bool(declared)  # made by __init__ from the declared ones
+        if name not in declared and not private and set(_leaf_indices(part)) - covered:
             covered |= set(_leaf_indices(part))
             shown.append(f"{name.lstrip('_')}={spec_text(part, names)}")
     return shown

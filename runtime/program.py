@@ -18,7 +18,7 @@ from plait.ir.types import ArrayType
 Jitted = Callable[..., Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Program:
     """Shared by a compiled model and everything that `bind` makes of it, so nothing compiles twice.
 
@@ -51,7 +51,7 @@ class Program:
     @cached_property
     def terms(self) -> Jitted:
         """Of (known, params, values)."""
-        return jax.jit(self.lowered.terms)
+        return jax.jit(self.lowered.terms.__call__)
 
     @cached_property
     def log_density(self) -> Jitted:

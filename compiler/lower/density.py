@@ -12,7 +12,7 @@ from plait.ir.graph import Graph, Node, Role
 from plait.ir.ops import Hoist, Input, Param, Value, inputs
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Function:
     """A pure JAX function of the density.
 
@@ -49,7 +49,7 @@ class Function:
         return result
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Lowered:
     """The functions of one density graph.
 

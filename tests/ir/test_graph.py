@@ -9,7 +9,7 @@ import pytest
 
 import plait
 from plait.ir.dot import site_graph
-from plait.ir.graph import Graph, Output, Role, ancestors, downstream, make, rewrite, with_outputs
+from plait.ir.graph import Graph, Node, Output, Role, ancestors, downstream, make, rewrite, with_outputs
 from plait.ir.ops import AddN, Const, Input, Sum
 from plait.ir.types import ArrayType
 
@@ -227,3 +227,12 @@ def test_an_observed_value_that_is_random_is_a_parent():
         plait.sample("y", N(), obs=a)
 
     assert parents(model)["y"] == ["a"]
+
+
+def test_the_repr_of_a_node_does_not_grow_with_its_ancestors(history):
+    """jax prints what it jits: a repr that walks shared arguments would take exponential time."""
+    x = history[0][1].nodes[0]
+    for _ in range(200):
+        x = Node(x.op, (x, x), x.type)
+    assert len(repr(x)) < 200
+    assert all(len(repr(graph)) < 200 for _, graph in history)
