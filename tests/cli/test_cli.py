@@ -127,7 +127,7 @@ def test_short_chains_are_warned_about(model):
     assert result.exit_code == 0, result.output
     assert "warning: the effective sample size is below 200 for " in result.stdout
     assert "theta[7]" in result.stdout
-    assert "theta[8]" not in result.stdout
+    assert not re.search(r"^theta\[8\] ", result.stdout, re.M), "the table shows a long site in part"
     assert "… 22 more of theta" in result.stdout
 
 
