@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions.distribution import Unit
 
@@ -79,7 +80,8 @@ def factor(name: str, log_factor: Any) -> None:
         log_factor: nats, an array that broadcasts against the open plates; its sum is added.
     """
     fn = Unit(jnp.asarray(log_factor, dtype=jnp.result_type(float, log_factor)))
-    _emit(Site("sample", name, fn, fn.sample(None), True, is_factor=True))
+    nothing = np.empty((*fn.batch_shape, 0))  # Unit's only value; numpy, so that it is no node of the graph
+    _emit(Site("sample", name, fn, nothing, True, is_factor=True))
 
 
 def deterministic(name: str, value: Any) -> Any:
