@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from plait.ir.graph import Graph, Node, downstream
+from plait.ir.graph import Graph, Node, ancestors, downstream
 from plait.ir.ops import Input, Param, Sample, Value
 
 
 def known_nodes(graph: Graph) -> set[Node]:
     """The nodes that depend on nothing but data and constants; every random or given value is not one."""
     return set(graph.nodes) - downstream(graph, _is_free)
+
+
+def data_names(node: Node) -> list[str]:
+    """The model's arguments that a node depends on."""
+    ops = (n.op for n in ancestors([node]))
+    return sorted({op.name for op in ops if isinstance(op, Input) and op.kind == Input.DATA})
 
 
 def _is_free(node: Node) -> bool:

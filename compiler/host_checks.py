@@ -34,8 +34,9 @@ def _holds(op: Check, arrays: Sequence[np.ndarray]) -> Any:
             leaves = arrays[1:-1] if masked else arrays[1:]
             inside = rebuild(constraint, leaves)(arrays[0])
             return inside | ~arrays[-1] if masked else inside
-        case InRange(last):
-            return np.all((arrays[0] >= 0) & (arrays[0] <= np.asarray(last)), axis=-1)
+        case InRange(last, vectors):
+            inside = (arrays[0] >= 0) & (arrays[0] <= np.asarray(last if vectors else last[0]))
+            return np.all(inside, axis=-1) if vectors else inside
         case NotNan():
             return ~np.isnan(arrays[0])
     raise InternalError(f"no condition {op.condition}")

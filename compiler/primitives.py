@@ -16,6 +16,7 @@ from numpyro.distributions.distribution import Unit
 from plait.compiler import staging
 from plait.compiler.handlers import mask as mask_handler
 from plait.compiler.jax_compat import is_tracer
+from plait.compiler.numpyro_guard import refuse_numpyro_handlers
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Compiling, Frame, Site, is_compiling, open_frames, opened, walk
 from plait.ir.errors import ModelError, SiteTypeError
@@ -50,6 +51,8 @@ def sample(
     Raises:
         ModelError: no key and no value; shapes of `obs`, plates and `fn` that do not fit.
     """
+    if not isinstance(name, str):
+        raise SiteTypeError(f"the name of a site comes first and is a string, got {type(name).__name__}", current_loc())
     if obs_mask is not None:
         return _sample_partly_observed(name, fn, obs, obs_mask, rng_key, sample_shape, infer)
     if not isinstance(fn, dist.Distribution):
@@ -236,6 +239,8 @@ def _emit(site: Site) -> Any:
     compiling = bool(passed) and isinstance(passed[-1], Compiling)
     if site.type == "sample":
         _settle_shapes(site)
+    if compiling:
+        refuse_numpyro_handlers(site.name)
     site.value = _stage(site) if compiling else _run(site)
     for frame in reversed(passed):
         frame.finish(site)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from plait.compiler.importer import import_graph
+from plait.compiler.numpyro_guard import RefuseNumPyro
 from plait.compiler.source import current_loc, exception_loc, raised_by_numpyro
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
@@ -57,7 +58,7 @@ def split_arguments(
     except TypeError as e:
         raise BindError(f"the arguments do not fit {_name(model)}{signature}: {e}") from None
     bound.apply_defaults()
-    values = dict(bound.arguments)
+    values = jax.tree.map(_without_index, dict(bound.arguments), is_leaf=_is_none)
     if unknown := set(static) - set(signature.parameters):
         raise BindError(f"static= names {sorted(unknown)}, but {_name(model)} has {list(signature.parameters)}")
     paths, treedef = jax.tree_util.tree_flatten_with_path(values, is_leaf=_is_none)
@@ -91,7 +92,7 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
 
     def run(*data: Any) -> Any:
         args, kwargs = arguments.rebuild(data)
-        with opened(compiling):
+        with opened(compiling), RefuseNumPyro():
             model(*args, **kwargs)
         return ()
 
@@ -174,9 +175,10 @@ def _same_element(a: Node, b: Node) -> bool:
 
 
 def _is_data(leaf: Any) -> bool:
+    """Arrays of numbers or bools; numpy's scalars, such as a count ``group.max() + 1``, are Python numbers."""
     if isinstance(leaf, jax.Array):
         return True
-    return isinstance(leaf, (np.ndarray, np.generic)) and (
+    return isinstance(leaf, np.ndarray) and (
         np.issubdtype(leaf.dtype, np.number) or np.issubdtype(leaf.dtype, np.bool_)
     )
 
@@ -204,6 +206,11 @@ def argument_leaves(values: dict[str, Any]) -> dict[str, Any]:
     """The leaves of arguments by their labels, None being one."""
     paths, _ = jax.tree_util.tree_flatten_with_path(values, is_leaf=_is_none)
     return {_label(path): leaf for path, leaf in paths}
+
+
+def _without_index(x: Any) -> Any:
+    """A pandas Series (anything with one dtype and ``to_numpy``) as its array."""
+    return x.to_numpy() if hasattr(x, "to_numpy") and hasattr(x, "dtype") else x
 
 
 def _is_none(x: Any) -> bool:

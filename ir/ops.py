@@ -451,9 +451,10 @@ class InSet:
 
 @dataclass(frozen=True, slots=True)
 class InRange:
-    """A condition: each index vector (last axis) is between 0 and `last`. Argument: the indices."""
+    """A condition: each index is between 0 and `last`. Argument: indices, or if `vectors` index vectors."""
 
     last: tuple[int, ...]
+    vectors: bool
 
 
 @dataclass(frozen=True, slots=True)

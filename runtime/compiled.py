@@ -206,7 +206,7 @@ class CompiledModel:
         return jnp.reshape(points, (*shape, self.dim))
 
     def sample(
-        self, key: Any, shape: Shape = (), *, given: Mapping[str, Any] | None = None, params: Params | None = None
+        self, key: Any, shape: Shape | int = (), *, given: Mapping[str, Any] | None = None, params: Params | None = None
     ) -> dict[str, Any]:
         """Draws from the model: the prior, or with ``given=`` posterior draws the posterior predictive.
 
@@ -227,6 +227,7 @@ class CompiledModel:
             ModelError: a site has no draws, such as an improper prior that is not given.
             ValueNamesError: `given` has an unknown or misshaped entry.
         """
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
         sites = drawn_shapes(self._program.model)
         given = dict(given or {})
         unknown_names(given.keys(), list(sites), "site")

@@ -28,7 +28,9 @@ def rebound_arrays(arguments: Arguments, current: Sequence[Any], new: Mapping[st
     """
     unknown_names(new.keys(), list(arguments.values), "argument")
     arrays = dict(zip(arguments.names, current, strict=True))
-    for name, value in new.items():
+    for name, given in new.items():
+        # where one array is expected a list of numbers will do, as numpy's functions take it
+        value = np.asarray(given) if name in arrays and isinstance(given, (list, tuple)) else given
         leaves = argument_leaves({name: value})
         _same_structure(name, arguments, leaves)
         for label, leaf in leaves.items():

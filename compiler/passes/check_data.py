@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpyro.distributions import Distribution, constraints
 
-from plait.compiler.binding import known_nodes
+from plait.compiler.binding import data_names, known_nodes
 from plait.compiler.importer import Builder
 from plait.ir.errors import DataError
 from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
@@ -103,6 +103,27 @@ def _index_check(builder: Builder, node: Node, env: dict[Node, Node]) -> list[No
     if indices.size == 0 or not last:
         return []
 
+    raw = _as_written(node.args[1]) if len(last) == 1 else None
+    shown = node.args[1] if raw is None else raw
+    data = ", ".join(repr(n) for n in data_names(shown))
     sizes = " × ".join(str(operand.shape[d]) for d in dimensions)
-    message = f"an index is out of range for an axis of size {sizes} (jax would clamp it)"
-    return [builder.add(Check(InRange(tuple(last)), message), [env[node.args[1]]], node.loc)]
+    message = (
+        f"index {data} is out of range for an axis of size {sizes}, which counts from 0 (jax would wrap or clamp it)"
+    )
+    return [builder.add(Check(InRange(tuple(last), raw is None), message), [env[shown]], node.loc)]
+
+
+def _as_written(index: Node) -> Node | None:
+    """The index before jnp wrapped negative ones: -1 in data is a code for 'missing', not the last element."""
+    node = index
+    while isinstance(node.op, Apply) and node.op.primitive.name in _MOVES:
+        node = node.args[0]
+    if not (isinstance(node.op, Apply) and node.op.primitive.name == "select_n"):
+        return None
+    is_negative = node.args[0]
+    wraps = isinstance(is_negative.op, Apply) and is_negative.op.primitive.name == "lt"
+    raw = is_negative.args[0] if wraps else None
+    return raw if raw is not None and data_names(raw) else None
+
+
+_MOVES = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_type"})

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from plait.compiler.binding import known_nodes
+from plait.compiler.binding import data_names, known_nodes
 from plait.compiler.importer import Builder
-from plait.ir.graph import Graph, Node, Output, Role, ancestors, downstream, make, with_outputs
+from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
 from plait.ir.ops import AddN, Apply, Check, Hoist, Input, NotNan, Plate, array_type
 from plait.ir.types import ArrayType
 
@@ -81,7 +81,7 @@ class _Stages(Builder):
                 harmful |= {self.env[a]: node for a in reversed(node.args) if a in self.known}
         for node in [n for n in self.hoists if n in harmful]:
             t = array_type(node)
-            sources = _data_names(node)
+            sources = [repr(name) for name in data_names(node)]
             if np.issubdtype(t.dtype, np.floating) and sources:
                 message = f"data {', '.join(sources)} make a NaN here, which would spread to the log density"
                 checks.append(self.add(Check(NotNan(), message), [node], harmful[node].loc))
@@ -97,8 +97,3 @@ def _calculates(node: Node) -> bool:
 
 
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "pow", "max", "min", "dot_general", "atan2"})
-
-
-def _data_names(node: Node) -> list[str]:
-    found = {n.op.name for n in ancestors([node]) if isinstance(n.op, Input) and n.op.kind == Input.DATA}
-    return sorted(repr(name) for name in found)
