@@ -672,9 +672,9 @@ def test_row_51_a_scale_of_data_is_checked_with_the_data():
         with plait.handlers.scale(scale=w):
             plait.sample("x", N(), obs=0.0)  # here
 
-    assert_allclose(plait.compile(model, np.float32(3.0)).log_joint({}), 3 * LP0, rtol=1e-6)
+    assert_allclose(plait.compile(model, np.array(3.0, np.float32)).log_joint({}), 3 * LP0, rtol=1e-6)
     with refused(DataError, "'x'", "scale", "positive", at=model):
-        plait.compile(model, np.float32(-3.0))
+        plait.compile(model, np.array(-3.0, np.float32))
 
 
 @pytest.mark.parametrize("how", ["compiled", "eager"])

@@ -209,7 +209,7 @@ def test_control_flow_and_helpers_are_code():
         c = jax.lax.cond(a > 0, lambda: b, lambda: 2 * b)
         plait.sample("y", N(jax.jit(jnp.sin)(c) * x), obs=0.0)
 
-    assert parents(model, np.float32(1.0)) == {"a": [], "b": [], "x (data)": [], "y": ["a", "b", "x (data)"]}
+    assert parents(model, np.array(1.0, np.float32)) == {"a": [], "b": [], "x (data)": [], "y": ["a", "b", "x (data)"]}
 
 
 def test_a_mask_and_a_scale_are_parents():
