@@ -29,7 +29,7 @@ _LIBRARIES = tuple(
     _package_dir(f)
     for f in (jax.__file__, jaxlib.__file__, np.__file__, scipy.__file__, numpyro.__file__, plait.ir.__file__, __file__)
 )
-_FACE = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "plait") + os.sep
+_FACE = _package_dir(plait.__file__)  # in an installed package it holds the other three too
 _RUNTIME = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "runtime") + os.sep
 _STDLIB = (os.path.dirname(os.path.realpath(os.__file__)) + os.sep,)
 
