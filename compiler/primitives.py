@@ -130,7 +130,7 @@ def module(name: str, nn: tuple[Any, Any], input_shape: tuple[int, ...] | None =
     return functools.partial(apply, param(f"{name}$params", lambda key: init(key, input_shape)[1]))
 
 
-class plate(Frame):
+class plate:
     """Conditionally independent elements: ``with plate("rows", 10):`` expands the sites inside.
 
     Args:

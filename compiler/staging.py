@@ -18,6 +18,7 @@ from jax.extend.core import Primitive
 from plait.compiler.jax_compat import refuse_transformations
 from plait.compiler.memo import remembered
 from plait.compiler.source import current_loc
+from plait.compiler.staged import struct
 from plait.ir.errors import ModelError, SiteTypeError
 from plait.ir.graph import Op
 from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Plate, Sample, Site, aval, from_aval
@@ -131,7 +132,6 @@ def bind_key(name: str) -> Any:
 @remembered
 def draw_type(part: Part, leaves: tuple[ArrayType, ...]) -> ArrayType:
     """Shape and dtype of a draw, by abstract evaluation; equal sites share one."""
-    shapes = [jax.ShapeDtypeStruct(t.shape, t.dtype, weak_type=t.weak) for t in leaves]
     key = jax.eval_shape(jax.random.key, 0)
 
     def draw(key: Any, *xs: Any) -> Any:
@@ -141,7 +141,7 @@ def draw_type(part: Part, leaves: tuple[ArrayType, ...]) -> ArrayType:
         except NotImplementedError:  # an improper prior has a density and no draws
             return jnp.zeros(fn.shape())
 
-    return from_aval(jax.eval_shape(draw, key, *shapes))
+    return from_aval(jax.eval_shape(draw, key, *map(struct, leaves)))
 
 
 def _site_type(

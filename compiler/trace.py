@@ -17,7 +17,6 @@ from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Input, Param, Plate, Scan, Site, from_aval
-from plait.ir.types import ArrayType
 
 
 @dataclass(frozen=True)
@@ -37,10 +36,6 @@ class Arguments:
     static: dict[str, Any]
     rebuild: Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
     values: dict[str, Any]
-
-    @property
-    def types(self) -> tuple[ArrayType, ...]:
-        return tuple(from_aval(jax.typeof(a)) for a in self.arrays)
 
 
 def split_arguments(
@@ -147,9 +142,9 @@ def _refuse_duplicate_names(graph: Graph) -> None:
 
 
 def _refuse_lost_sites(graph: Graph, compiling: Compiling) -> None:
-    found = {node.op.label.split("[")[0] for node in _named_nodes(graph) if node.op.label is not None}
+    found = {getattr(node.op, "name", None) for node in _named_nodes(graph)}
     for name, loc in compiling.bound.items():
-        if name.split("[")[0] not in found:
+        if name not in found:
             raise ModelError(
                 f"site {name!r} ran but is not part of the program: it is inside jax.eval_shape or code whose result "
                 "is thrown away; call the code itself",

@@ -84,7 +84,6 @@ class Role(Enum):
     JACOBIAN = "jacobian"  # one site's log-det-Jacobian, summed
     VALUE = "value"  # one latent's constrained value
     DETERMINISTIC = "deterministic"
-    PARAM = "param"
     CHECK = "check"  # true when the data pass
 
 

@@ -200,8 +200,8 @@ def _graph_after(target: str, data: Path | None, without: list[str] | None, afte
     args, kwargs = model.arguments()
     try:
         plait.compile(model.function, *args, passes=_switches(without), on_graph=graphs.__setitem__, **kwargs)
-    except PlaitError:
-        if after not in graphs:
+    except PlaitError as error:
+        if after not in graphs or isinstance(error, PassError):
             raise
     return graphs[after]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +28,7 @@ from plait.runtime import params as param_sites
 from plait.runtime.data import rebound_arrays
 from plait.runtime.names import flat_names, leading_axes, ordered_values, unknown_names
 from plait.runtime.program import Program
-from plait.runtime.start import RADIUS, TRIES, find_start
+from plait.runtime.start import RADIUS, TRIES
 
 Params = Mapping[str, Any]
 
@@ -196,8 +195,8 @@ class CompiledModel:
         Raises:
             ModelError: after 100 tries there is no such point.
         """
-        find = partial(find_start, self.log_density_and_grad, self.dim, self.dtype)
-        points, found = jax.jit(jax.vmap(find))(jax.random.split(key, math.prod(shape)))
+        known = self._for(self._require_density())
+        points, found = self._program.start(known, self._given(None), jax.random.split(key, math.prod(shape)))
         if not is_tracer(found) and not bool(jnp.all(found)):
             raise ModelError(
                 f"no starting point with finite log density and gradient in {TRIES} draws from "

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.lower.sampler import drawn_shapes
 from plait.ir.errors import ModelError, ValueNamesError
-from plait.ir.graph import Graph
 from plait.runtime.compiled import CompiledModel
 
 
@@ -80,9 +80,9 @@ def constrained_draws(compiled: CompiledModel, z: Any, stats: Mapping[str, Any])
         stats: by name, (chains, draws).
     """
     values = compiled.constrain(z, deterministic=True)
-    order = {name: i for i, name in enumerate(_program_order(compiled.graph))}
+    order = {name: i for i, name in enumerate(drawn_shapes(compiled.graph))}
     return Draws(
-        {name: np.asarray(values[name]) for name in sorted(values, key=lambda name: order.get(name, len(order)))},
+        {name: np.asarray(values[name]) for name in sorted(values, key=order.__getitem__)},
         np.asarray(z),
         {name: np.asarray(v) for name, v in stats.items()},
     )
@@ -116,14 +116,6 @@ def start_points(compiled: CompiledModel, key: Any, chains: int, init: Any = Non
     if not usable.all():
         raise ModelError(f"init of chain {int(np.argmin(usable))} has no finite log density and gradient")
     return points
-
-
-def _program_order(graph: Graph) -> list[str]:
-    """Names of the sites in the order of the model's lines."""
-    names: list[str] = []
-    for node in graph:
-        names += _program_order(node.op.inner) if node.op.inner else [node.op.label or ""]
-    return names
 
 
 __all__ = ["Draws", "OnProgress", "Progress", "constrained_draws", "start_points"]

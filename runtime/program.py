@@ -14,6 +14,7 @@ from plait.compiler.lower.sampler import draw
 from plait.compiler.trace import Arguments
 from plait.ir.graph import Graph
 from plait.ir.types import ArrayType
+from plait.runtime.start import find_start
 
 Jitted = Callable[..., Any]
 
@@ -72,6 +73,18 @@ class Program:
     def deterministics(self) -> Jitted:
         """Of (known, params, z), with any leading axes of z."""
         return jax.jit(partial(_batched, _required(self.lowered.deterministics)))
+
+    @cached_property
+    def start(self) -> Jitted:
+        """Of (known, params, keys (n,)): n points and whether each is usable."""
+        slots, dtype = self.lowered.slots, self.lowered.log_joint.results[""].type.dtype  # type: ignore[union-attr]
+        dim = sum(slot.unconstrained.size for slot in slots)
+        value_and_grad = jax.value_and_grad(self._density, argnums=2)
+
+        def many(known: Any, params: Any, keys: Any) -> Any:
+            return jax.vmap(partial(find_start, partial(value_and_grad, known, params), dim, dtype))(keys)
+
+        return jax.jit(many)
 
     @cached_property
     def sample(self) -> Jitted:

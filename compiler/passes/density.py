@@ -46,7 +46,9 @@ def density(graph: Graph) -> Graph:
     level = _Level()
     env = level.convert(graph)
     joint = level.add(AddN(_float_dtype(level.terms)), [level.total(n) for _, n in level.terms])
-    guarded = level.add(Guard(), [joint, *(g for g, _ in level.guards)])
+    # The inner guard holds in both spaces; the outer one is about latents, which a bijector keeps inside.
+    observed = level.add(Guard(), [joint, *(g for g, about_latent in level.guards if not about_latent)])
+    guarded = level.add(Guard(), [observed, *(g for g, about_latent in level.guards if about_latent)])
     outputs = [Output(out.role, out.name, env[out.node]) for out in graph.outputs]
     outputs += [Output(Role.LOG_JOINT, "", guarded)]
     outputs += [Output(Role.TERM, name, node) for name, node in level.terms]

@@ -14,8 +14,8 @@ from plait.compiler.importer import Builder
 from plait.compiler.layout import Slot, layout
 from plait.compiler.staged import signature
 from plait.compiler.supports import is_real
-from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
-from plait.ir.ops import AddN, Constrain, Flat, Guard, Input, LogDet, Scan, Value, array_type
+from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
+from plait.ir.ops import AddN, Constrain, Flat, Guard, Input, LogDet, Value, array_type
 from plait.ir.types import ArrayType
 
 
@@ -67,18 +67,12 @@ def _bind(
 
 
 def _log_density(builder: Builder, graph: Graph, env: dict[Node, Node], jacobian: list[tuple[str, Node]]) -> Node:
-    """Terms and Jacobians; of the guards only those that no bijection proves."""
-    joint = graph.output(Role.LOG_JOINT)
-    terms = env[_joint_sum(graph)].args
-    total = builder.add(AddN(array_type(joint).dtype), [*terms, *(node for _, node in jacobian)])
-    about_values = {g for g in joint.args[1:] if isinstance(g.args[0].op, Value) or g in _scan_guards(graph)}
-    return builder.add(Guard(), [total, *(env[g] for g in joint.args[1:] if g not in about_values)])
-
-
-def _scan_guards(graph: Graph) -> set[Node]:
-    """Guards that come out of a scan whose latents are all bound: their bijectors prove them."""
-    return downstream(graph, lambda node: isinstance(node.op, Scan)) & set(graph.output(Role.LOG_JOINT).args)
+    """Terms and Jacobians under the joint's inner guard: what the outer one asks, the bijectors prove."""
+    inner = graph.output(Role.LOG_JOINT).args[0]
+    joint = env[_joint_sum(graph)]
+    total = builder.add(AddN(array_type(joint).dtype), [*joint.args, *(node for _, node in jacobian)])
+    return builder.add(Guard(), [total, *(env[g] for g in inner.args[1:])])
 
 
 def _joint_sum(graph: Graph) -> Node:
-    return graph.output(Role.LOG_JOINT).args[0]
+    return graph.output(Role.LOG_JOINT).args[0].args[0]

@@ -70,7 +70,7 @@ def compare_rows(certificate, point, model, data, u, precision) -> None:
     for row in certificate.rows:
         if row.point == point:
             wanted = density if row.unconstrained else joint
-            close(row.value, wanted, 3 * precision * (1 + abs(wanted)))
+            close(row.value, wanted, precision * (1 + abs(wanted)))
 
 
 def flat(by_site, order) -> np.ndarray:

@@ -124,3 +124,22 @@ def test_logits_of_800_are_finite(logit: float) -> None:
     prior = dist.Normal(0, 1000.0).log_prob(logit)
     np.testing.assert_allclose(value - prior, -800.0, rtol=1e-5)
     np.testing.assert_allclose(gradient, [-np.sign(logit) - logit / 1e6], rtol=1e-5)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_observed_value_outside_its_support_counts_in_both_spaces(inside: bool) -> None:
+    """In a scan's body nothing is checked at bind; the density says it, with z as with values."""
+
+    def model(y):
+        rate = plait.sample("rate", dist.HalfNormal(1.0))
+
+        def step(carry, y_t):
+            plait.sample("y", dist.HalfNormal(rate), obs=y_t)
+            return carry, None
+
+        jax.lax.scan(step, 0.0, y)
+
+    compiled = plait.compile(model, np.array([0.5, 1.0 if inside else -1.0]))
+    assert np.isfinite(compiled.log_density(jnp.zeros(1))) == inside
+    assert np.isfinite(compiled.log_joint({"rate": 1.0})) == inside
+    assert compiled.log_joint({"rate": -1.0}) == -np.inf
