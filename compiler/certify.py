@@ -12,10 +12,12 @@ import numpy as np
 
 from plait.compiler.layout import Slot
 from plait.compiler.lower.density import Function, Lowered, lower
+from plait.compiler.lower.sampler import draw
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.reference import Report, interpret
 from plait.ir.errors import CertificateError
 from plait.ir.graph import Graph, Role
+from plait.ir.ops import array_type
 
 TOLERANCE = {np.dtype("float64"): 1e-8, np.dtype("float32"): 5e-4}
 
@@ -68,18 +70,19 @@ def certify(
         case: data and params in the compiled dtype.
         reference: the model graph of a second trace in float64.
         exact: data and params in float64.
-        slots: the layout of z.
+        slots: the layout of z; none where a latent has no bijection onto the reals. Then the log joint alone is
+            compared, at prior draws.
         points: random unconstrained points, uniform in (-2, 2).
 
     Raises:
         CertificateError: names the first pass after which value or gradient differ.
+        ModelError: there is neither a bijection nor a prior draw.
     """
     rows: list[Row] = []
     whole: set[str] = set()
-    dim = sum(s.unconstrained.size for s in slots)
     for point in range(points):
-        truth = _Truth(reference, exact, slots, random_point(point, dim))
-        whole |= truth.report.whole
+        truth = _Truth(reference, exact, slots, list(history[-1][1].named(Role.VALUE)), point)
+        whole |= truth.whole
         for stage, graph in history:
             rows.append(_compare(stage, graph, case, slots, truth, point))
     return Certificate(tuple(rows), tuple(sorted(whole)))
@@ -93,31 +96,30 @@ def random_point(point: int, dim: int) -> np.ndarray:
 class _Truth:
     """The reference's values and gradients at one point, in float64."""
 
-    def __init__(self, graph: Graph, case: Case, slots: Sequence[Slot], z: np.ndarray) -> None:
-        self.z, self.slots = z, slots
+    def __init__(self, graph: Graph, case: Case, slots: Sequence[Slot], latents: Sequence[str], point: int) -> None:
         with jax.enable_x64(True):
-            u = split_flat(slots, z)
-            self.density, self.d_density = _with_gradient(lambda p: _run(graph, case, p, True).log_density, u)
-            self.report = _run(graph, case, u, True)
-            self.values = _stacked_values(graph, case, u, slots)
-            self.joint, self.d_joint = _with_gradient(lambda p: _run(graph, case, p, False).log_joint, self.values)
-            self.scale = 1.0 + sum(abs(float(t)) for t in self.report.terms.values())
+            if len(slots) == len(latents):
+                self.u = split_flat(slots, random_point(point, sum(s.unconstrained.size for s in slots)))
+                self.density = _with_gradient(lambda p: _run(graph, case, p, True).log_density, self.u)
+                self.values = _stacked_values(graph, case, self.u, slots)
+            else:
+                drawn = draw(graph, case.data, case.params, jax.random.key(point), {})
+                self.values = {name: drawn[name] for name in latents}
+            self.joint = _with_gradient(lambda p: _run(graph, case, p, False).log_joint, self.values)
+            report = _run(graph, case, self.values, False)
+        self.whole = report.whole
+        self.scale = 1.0 + sum(abs(float(t)) for t in report.terms.values())
 
 
 def _compare(stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth: _Truth, point: int) -> Row:
     lowered = lower(graph) if graph.named(Role.LOG_JOINT) else None
     unconstrained = lowered is not None and lowered.log_density is not None
-    if unconstrained:
-        assert lowered is not None
-        known, _ = lowered.prepare(case.data)
-        wanted = (truth.density, truth.d_density)
-        got = _with_gradient(
-            lambda u: _density(lowered, known, case, slots, u), _cast(split_flat(slots, truth.z), slots)
-        )
+    if lowered is None:
+        wanted, got = truth.joint, _with_gradient(lambda v: _run(graph, case, v, False).log_joint, _cast(truth.values))
+    elif lowered.log_density is None:
+        wanted, got = truth.joint, _with_gradient(_joint(lowered, case), _cast(truth.values))
     else:
-        wanted = (truth.joint, truth.d_joint)
-        f = _joint(lowered, case, slots) if lowered is not None else lambda v: _run(graph, case, v, False).log_joint
-        got = _with_gradient(f, _cast(truth.values, slots))
+        wanted, got = truth.density, _with_gradient(_density(lowered, case, slots), _cast(truth.u))
     errors = _error(got[0], wanted[0]) / truth.scale, _gradient_error(got[1], wanted[1], truth.scale)
     row = Row(stage, point, unconstrained, float(got[0]), float(wanted[0]), *errors)
     tolerance = TOLERANCE.get(np.dtype(got[0].dtype), 5e-4)
@@ -130,15 +132,22 @@ def _compare(stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth:
     return row
 
 
-def _density(lowered: Lowered, known: Sequence[Any], case: Case, slots: Sequence[Slot], u: Mapping[str, Any]) -> Any:
-    assert lowered.log_density is not None
-    z = jnp.concatenate([jnp.ravel(u[s.name]) for s in slots]) if slots else jnp.zeros(0)
-    return apply(lowered.log_density, known, case.params, (z,))[""]
-
-
-def _joint(lowered: Lowered, case: Case, slots: Sequence[Slot]) -> Callable[[Mapping[str, Any]], Any]:
+def _density(lowered: Lowered, case: Case, slots: Sequence[Slot]) -> Callable[[Mapping[str, Any]], Any]:
     known, _ = lowered.prepare(case.data)
-    return lambda v: apply(lowered.log_joint, known, case.params, [v[s.name] for s in slots])[""]
+    function = lowered.log_density
+    assert function is not None
+    return lambda u: apply(function, known, case.params, (_joined(slots, u),))[""]
+
+
+def _joint(lowered: Lowered, case: Case) -> Callable[[Mapping[str, Any]], Any]:
+    known, _ = lowered.prepare(case.data)
+    latents = [(node.op.label or "", array_type(node).dtype) for node in lowered.log_joint.arguments]
+
+    def joint(values: Mapping[str, Any]) -> Any:
+        ordered = [jnp.asarray(values[name], dtype) for name, dtype in latents]
+        return apply(lowered.log_joint, known, case.params, ordered)[""]
+
+    return joint
 
 
 def apply(function: Function, known: Sequence[Any], params: Sequence[Any], x: Sequence[Any]) -> dict[str, Any]:
@@ -160,8 +169,12 @@ def _stacked_values(graph: Graph, case: Case, u: Mapping[str, Any], slots: Seque
     lowered = lower_to_density(graph)
     known, _ = lowered.prepare(case.data)
     assert lowered.values is not None
-    z = jnp.concatenate([jnp.ravel(u[s.name]) for s in slots]) if slots else jnp.zeros(0)
-    return apply(lowered.values, known, case.params, (z,))
+    return apply(lowered.values, known, case.params, (_joined(slots, u),))
+
+
+def _joined(slots: Sequence[Slot], u: Mapping[str, Any]) -> Any:
+    """The flat vector of the parts: the inverse of `split_flat`."""
+    return jnp.concatenate([jnp.ravel(u[s.name]) for s in slots]) if slots else jnp.zeros(0)
 
 
 def lower_to_density(graph: Graph) -> Lowered:
@@ -171,12 +184,16 @@ def lower_to_density(graph: Graph) -> Lowered:
 
 
 def _with_gradient(f: Callable[[Mapping[str, Any]], Any], point: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    value, gradient = jax.value_and_grad(f)(dict(point)) if point else (f(point), {})
+    """Value, and gradient with respect to the floats."""
+    fixed = {name: x for name, x in point.items() if not jnp.issubdtype(x.dtype, jnp.floating)}
+    free = {name: x for name, x in point.items() if name not in fixed}
+    value, gradient = jax.value_and_grad(lambda p: f({**p, **fixed}))(free) if free else (f(point), {})
     return jnp.asarray(value), gradient
 
 
-def _cast(point: Mapping[str, Any], slots: Sequence[Slot]) -> dict[str, Any]:
-    return {s.name: jnp.asarray(np.asarray(point[s.name]), s.unconstrained.dtype) for s in slots}
+def _cast(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The reference's values in the precision that jax is configured for."""
+    return {name: jnp.asarray(np.asarray(x)) for name, x in point.items()}
 
 
 def _error(a: Any, b: Any) -> float:

@@ -116,24 +116,49 @@ def test_inputs_stay_although_nobody_reads_them() -> None:
     assert jnp.isfinite(compiled.bind(x=np.zeros(4)).log_density(jnp.zeros(1)))
 
 
-class Frozen(LogProb):
-    """log_prob without a gradient with respect to the value."""
+class Wrong(LogProb):
+    """A log_prob that computes something else."""
+
+
+def replaced(site: str) -> Pass:
+    """A pass that evaluates one site's log_prob as `Wrong`."""
+
+    def rule(node, args):
+        if not isinstance(node.op, LogProb) or node.op.site != site:
+            return None
+        return make(Wrong(node.op.ins, node.op.out, site, node.op.dist, False, False), args, node.loc)
+
+    return Pass("wrong", lambda graph: rewrite(graph, rule))
+
+
+UNEXPANDED = {"expand": False, "simplify_terms": False}
 
 
 def test_a_wrong_gradient_alone_is_caught(monkeypatch) -> None:
     """The value is right at every point; only the gradient shows it."""
     rule = RULES[LogProb]
-    monkeypatch.setitem(RULES, Frozen, lambda op, args: rule(op, (jax.lax.stop_gradient(args[0]), *args[1:])))
+    monkeypatch.setitem(RULES, Wrong, lambda op, args: rule(op, (jax.lax.stop_gradient(args[0]), *args[1:])))
+    with_pass_after(monkeypatch, "unconstrain", replaced("mu"))
+    with jax.enable_x64(True), pytest.raises(plait.CertificateError, match="pass 'wrong'"):
+        plait.compile(model, Y, check=True, passes=UNEXPANDED)
 
-    def freeze(graph: Graph) -> Graph:
-        def frozen(node, args):
-            if not isinstance(node.op, LogProb) or node.op.site != "mu":
-                return None
-            return make(Frozen(node.op.ins, node.op.out, node.op.site, node.op.dist, False, False), args, node.loc)
 
-        return rewrite(graph, frozen)
+def switches(y):
+    p = plait.sample("p", dist.Beta(2.0, 2.0))
+    with plait.plate("rows", 3):
+        k = plait.sample("k", dist.Bernoulli(p))
+        plait.sample("y", dist.Normal(2.0 * k, 1.0), obs=y)
 
-    with_pass_after(monkeypatch, "unconstrain", Pass("freeze", freeze))
-    off = {"expand": False, "simplify_terms": False}
-    with jax.enable_x64(True), pytest.raises(plait.CertificateError, match="pass 'freeze'"):
-        plait.compile(model, Y, check=True, passes=off)
+
+def test_a_model_with_a_discrete_latent_is_certified_by_its_log_joint(monkeypatch) -> None:
+    with jax.enable_x64(True):
+        rows = plait.compile(switches, Y, check=True).certificate.rows
+        assert not any(row.unconstrained for row in rows)
+        assert max(row.value_error for row in rows) < 1e-12
+        assert {row.stage for row in rows} >= {"trace", "density", "split_stages"}
+
+        rule = RULES[LogProb]
+        monkeypatch.setitem(RULES, Wrong, lambda op, args: rule(op, args) / 2)
+        with_pass_after(monkeypatch, "check_data", replaced("k"))
+        with pytest.raises(plait.CertificateError, match="pass 'wrong'"):
+            plait.compile(switches, Y, check=True, passes=UNEXPANDED)
