@@ -11,7 +11,7 @@ from rich.table import Table
 
 from plait.compiler.certify import Certificate
 from plait.ir.graph import Graph, Node, Role, ancestors
-from plait.ir.ops import Apply, Const, Hoist, Scan, Typed, Value, array_type
+from plait.ir.ops import Apply, Cond, Const, Hoist, Scan, Typed, Value, array_type
 from plait.ir.sites import site_lines
 from plait.ir.types import Loc, TupleType
 
@@ -90,6 +90,8 @@ def flops(node: Node) -> int:
     op = node.op
     if isinstance(op, Scan):
         return op.length * sum(flops(n) for n in op.body)
+    if isinstance(op, Cond):
+        return max(sum(flops(n) for n in branch) for branch in op.branches)
     if isinstance(op, Apply) and op.primitive.name == "dot_general":
         (contract, _), _ = op.parameters["dimension_numbers"]
         k = 1

@@ -5,34 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from jax.extend import core
 
 from plait.compiler import jax_compat as compat
+from plait.compiler.control_flow import refuse_unequal_sites, take_steps_out, without_steps
+from plait.compiler.node_list import NodeList
 from plait.compiler.source import equation_loc
 from plait.compiler.staging import OF_PLAIT
 from plait.ir.errors import ModelError
-from plait.ir.graph import Graph, Node, Output, Role, make
-from plait.ir.ops import Apply, Const, Input, Item, Scan, Sum, array_type, from_aval
-from plait.ir.types import ArrayType, Loc, TupleType, Type
+from plait.ir.graph import Graph, Node, Output, Role
+from plait.ir.ops import Apply, Cond, Input, Item, Scan, array_type, from_aval
+from plait.ir.types import Loc, TupleType, Type
 
 
-class Builder:
-    """Collects nodes in order."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Node] = []
-
-    def add(self, op: Any, args: Sequence[Node] = (), loc: Loc | None = None) -> Node:
-        self.nodes.append(make(op, args, loc))
-        return self.nodes[-1]
-
-    def const(self, value: Any, t: ArrayType, loc: Loc | None = None) -> Node:
-        return self.add(Const(_plain(value, t), t), (), loc)
-
-    def total(self, node: Node) -> Node:
-        """The sum of a node over its axes."""
-        return self.add(Sum(), [node], node.loc) if array_type(node).shape else node
+class Builder(NodeList):
+    """Collects nodes, also those of a jaxpr."""
 
     def inline(self, closed: Any, args: Sequence[Node], loc: Loc | None = None) -> list[Node]:
         """Adds a closed jaxpr's equations on the given arguments and returns its results.
@@ -70,7 +57,9 @@ class Builder:
             ins = tuple(array_type(a) for a in args)
             op: Any = Apply(ins, out, eqn.primitive, tuple(sorted(eqn.params.items(), key=lambda kv: kv[0])))
         elif eqn.primitive.name == "scan":
-            op = _scan(eqn, args, loc)
+            op, args = self._scan(eqn, args, loc)
+        elif eqn.primitive.name == "cond":
+            op, args = self._cond(eqn, args, loc)
         elif eqn.primitive.name in ("checkpoint", "remat", "remat2"):
             return self.inline(_closed(eqn.params["jaxpr"]), args, loc)
         else:
@@ -86,30 +75,49 @@ class Builder:
             return [node]
         return [self.add(Item(i), (node,), loc) for i in range(len(eqn.outvars))]
 
+    def _scan(self, eqn: Any, args: list[Node], loc: Loc | None) -> tuple[Scan, list[Node]]:
+        p = compat.scan_params(eqn.params)
+        kinds = [f"const{i}" for i in range(p.n_consts)] + [f"carry{i}" for i in range(p.n_carry)]
+        kinds += [f"x{i}" for i in range(len(eqn.invars) - len(kinds))]
+        body = _body(p.body, kinds)
+        outside = dict(zip(body.of(Input)[: p.n_consts], args, strict=False))
+        (body,), given = take_steps_out(self, (body,), (outside,), p.length, loc)
+        args = [*args, *given]
+        out = _result_type([v.aval for v in eqn.outvars], True)
+        return Scan(tuple(map(array_type, args)), out, body, p.n_consts, p.n_carry, p.length, p.reverse), args
 
-def import_graph(closed: Any, inputs: Sequence[Input], results: bool = False) -> Graph:
-    """The graph of a whole jaxpr.
+    def _cond(self, eqn: Any, args: list[Node], loc: Loc | None) -> tuple[Cond, list[Node]]:
+        names = [f"operand{i}" for i in range(len(args) - 1)]
+        branches = tuple(_body(branch, names) for branch in eqn.params["branches"])
+        refuse_unequal_sites(branches, loc)
+        outside = tuple(dict(zip(branch.of(Input), args[1:], strict=False)) for branch in branches)
+        branches, given = take_steps_out(self, branches, outside, None, loc)
+        args = [*args, *given]
+        out = _result_type([v.aval for v in eqn.outvars], True)
+        return Cond(tuple(map(array_type, args)), out, branches), args
+
+
+def import_graph(closed: Any, inputs: Sequence[Input]) -> Graph:
+    """The graph of a whole model.
 
     Args:
-        closed: the jaxpr.
+        closed: its jaxpr, which returns nothing.
         inputs: one op for each of its arguments.
-        results: whether what it returns are outputs (of a scan's body, yes; of a model, no).
     """
     builder = Builder()
-    args = [builder.add(op) for op in inputs]
-    out = builder.inline(closed, args)
-    outputs = [Output(Role.RESULT, str(i), node) for i, node in enumerate(out)] if results else []
-    return Graph(tuple(builder.nodes), tuple(outputs))
+    builder.inline(closed, [builder.add(op) for op in inputs])
+    return without_steps(Graph(tuple(builder.nodes)))
 
 
-def _scan(eqn: Any, args: list[Node], loc: Loc | None) -> Scan:
-    p = compat.scan_params(eqn.params)
-    kinds = [f"const{i}" for i in range(p.n_consts)] + [f"carry{i}" for i in range(p.n_carry)]
-    kinds += [f"x{i}" for i in range(len(eqn.invars) - len(kinds))]
-    inputs = [Input(name, Input.BODY, from_aval(v.aval)) for name, v in zip(kinds, p.body.jaxpr.invars, strict=True)]
-    body = import_graph(p.body, inputs, results=True)
-    out = _result_type([v.aval for v in eqn.outvars], True)
-    return Scan(tuple(array_type(a) for a in args), out, body, p.n_consts, p.n_carry, p.length, p.reverse)
+def _body(closed: Any, names: Sequence[str]) -> Graph:
+    """The graph of a loop's body or a branch, its inputs called `names`."""
+    builder = Builder()
+    inputs = [Input(name, Input.BODY, from_aval(v.aval)) for name, v in zip(names, closed.jaxpr.invars, strict=True)]
+    out = builder.inline(closed, [builder.add(op) for op in inputs])
+    for node in builder.nodes[len(inputs) :]:
+        if isinstance(node.op, Input):
+            raise ModelError("a random key is asked for inside a loop or a branch; pass keys in as arguments", node.loc)
+    return Graph(tuple(builder.nodes), tuple(Output(Role.RESULT, str(i), node) for i, node in enumerate(out)))
 
 
 def _has_sites(eqn: Any) -> bool:
@@ -128,7 +136,6 @@ def _site_names(eqn: Any) -> list[str]:
 
 
 _CONSTRUCTS = {
-    "cond": "jax.lax.cond or switch",
     "while": "jax.lax.while_loop or fori_loop",
     "custom_jvp_call": "a jax.custom_jvp function",
     "custom_vjp_call": "a jax.custom_vjp function",
@@ -142,10 +149,3 @@ def _closed(jaxpr: Any) -> Any:
 def _result_type(avals: list[Any], several: bool) -> Type:
     types = tuple(from_aval(a) for a in avals)
     return TupleType(types) if several else types[0]
-
-
-def _plain(value: Any, t: ArrayType) -> Any:
-    """A literal that came from a Python number is one again, so that promotion stays weak."""
-    if t.weak and t.shape == () and np.issubdtype(t.dtype, np.number):
-        return np.asarray(value).item()
-    return value

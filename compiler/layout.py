@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from plait.compiler.supports import depends_on_step, unconstrained_type
+from plait.compiler.supports import is_known_inside, unconstrained_type
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Value, array_type
 from plait.ir.spec import Static
@@ -59,8 +59,8 @@ def _unconstrained(node: Node) -> ArrayType:
 def _obstacle(node: Node) -> str | None:
     op = node.op
     assert isinstance(op, Value)
-    if depends_on_step(op.support):
-        return "its support changes from step to step of a scan"
+    if is_known_inside(op.support):
+        return "its support changes from step to step of a scan, or from branch to branch"
     if op.family == "Delta":
         return "it is a Delta, whose density is no density on the reals"
     constraint = op.support.value if isinstance(op.support, Static) else None

@@ -29,7 +29,7 @@ from numpyro.distributions.util import lazy_property
 
 from plait.compiler.lower.evaluate import RULES, Rule, evaluate
 from plait.ir.graph import Graph, Node, Op, Role
-from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, inputs
+from plait.ir.ops import Cond, Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, inputs
 from plait.ir.spec import rebuild
 
 
@@ -84,11 +84,9 @@ class _Run:
     steps: tuple[int, ...]  # of the scans that are open
 
     def walk(self, graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> list[Any]:
-        sites = [
-            n for n in graph if isinstance(n.op, (Site, Deterministic)) or (isinstance(n.op, Scan) and n.op.is_root)
-        ]
+        sites = [n for n in graph if isinstance(n.op, (Site, Deterministic)) or (n.op.bodies and n.op.is_root)]
         special: dict[type[Op], Rule] = {
-            Sample: self.sample, Observe: self.observe, Factor: self.factor, Scan: self.scan,
+            Sample: self.sample, Observe: self.observe, Factor: self.factor, Scan: self.scan, Cond: self.cond,
         }  # fmt: skip
         return evaluate(graph, values, [*sites, *wanted], {**RULES, **special})[len(sites) :]
 
@@ -123,6 +121,11 @@ class _Run:
             out = _Run(self.report, self.point, self.unconstrained, (*self.steps, t)).walk(op.body, given, wanted)
             carry, stacked[t] = out[: op.n_carry], out[op.n_carry :]
         return [*carry, *(jnp.stack(y) for y in zip(*stacked, strict=True))]
+
+    def cond(self, op: Cond, args: Sequence[Any]) -> list[Any]:
+        branch = op.branches[int(args[0])]
+        given = dict(zip(branch.of(Input), args[1:], strict=True))
+        return self.walk(branch, given, list(branch.named(Role.RESULT).values()))
 
     def elements(self, op: Site, args: Sequence[Any], x: Any, unconstrained: bool) -> Any:
         """Adds the site's terms element by element; returns the constrained value."""

@@ -19,14 +19,17 @@ from plait.compiler.source import current_loc
 from plait.ir.errors import ModelError
 from plait.ir.types import Loc, PlateFrame
 
-SiteType = Literal["sample", "param", "deterministic", "plate"]
+SiteType = Literal["sample", "param", "deterministic", "plate", "inspect", "prng_key"]
 
 
 @dataclass(eq=False, slots=True)
 class Site:
     """One call of a primitive on its way through the open handlers; what `handlers.trace` records.
 
-    Attributes follow NumPyro's messages, and ``site["value"]`` works like ``site.value``.
+    Attributes follow NumPyro's messages, and ``site["value"]`` works like ``site.value``. Those that have no like
+    there: `given_in` is jax's trace state where the handler that gave the value was opened, `given_stacked` says
+    whether that value has an axis for each scan around the site, `intervention` is what the program goes on with
+    instead of the value, and `foreign` says that the site came from NumPyro's primitives.
     """
 
     type: SiteType
@@ -44,6 +47,15 @@ class Site:
     infer: dict[str, Any] = field(default_factory=dict)
     hidden: bool = False
     substituted: bool = False
+    given_in: Any = None
+    given_stacked: bool = False
+    intervention: Any = None
+    foreign: bool = False
+
+    @property
+    def is_statement(self) -> bool:
+        """Whether it only asks the handlers, and is no site."""
+        return self.type in ("inspect", "prng_key")
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -56,6 +68,7 @@ class Frame:
     """One entry of the stack. Equal frames may share jax's traces, so a handler's frame equals only itself."""
 
     opened_in: Any = None  # jax's trace state when it was opened
+    gives_stacked = True  # the values that it gives have an axis for each scan between it and the site
 
     def process(self, site: Site) -> None:
         """Changes the site before it gets its value; innermost frame first."""
@@ -75,7 +88,8 @@ class Compiling(Frame):
 
     def finish(self, site: Site) -> None:
         """Notes the line."""
-        if site.type != "plate" and not (site.type == "param" and site.substituted):
+        is_site = site.type != "plate" and not site.is_statement
+        if is_site and not (site.type == "param" and site.substituted):
             self.bound[site.name] = current_loc()
 
 
@@ -128,7 +142,10 @@ def walk(site: Site) -> list[Frame]:
                 current_loc(),
             )
         passed.append(frame)
+        before = site.value
         frame.process(site)
+        if site.value is not before:
+            site.given_in, site.given_stacked = frame.opened_in, frame.gives_stacked
         if site.hidden:
             break
     return passed

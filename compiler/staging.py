@@ -21,7 +21,7 @@ from plait.compiler.source import current_loc
 from plait.compiler.staged import struct
 from plait.ir.errors import ModelError, SiteTypeError
 from plait.ir.graph import Op
-from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Plate, Sample, Site, aval, from_aval
+from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Plate, Sample, Site, Steps, aval, from_aval
 from plait.ir.spec import Part, flatten, rebuild
 from plait.ir.types import ArrayType, PlateFrame, axis_names
 
@@ -49,11 +49,11 @@ def _primitive(op_class: type[Op]) -> Primitive:
 
 
 def _what(op: Op) -> str:
-    return f"site {op.name!r}" if isinstance(op, (Site, Deterministic, Param, Input)) else f"a {op.mnemonic}"
+    return f"site {op.name!r}" if isinstance(op, (Site, Deterministic, Param, Input, Steps)) else f"a {op.mnemonic}"
 
 
 PRIMITIVES: dict[type[Op], Primitive] = {
-    op: _primitive(op) for op in (Sample, Observe, Factor, Deterministic, Param, Plate, Input)
+    op: _primitive(op) for op in (Sample, Observe, Factor, Deterministic, Param, Plate, Input, Steps)
 }
 OF_PLAIT = frozenset(PRIMITIVES.values())
 
@@ -97,6 +97,13 @@ def bind_observe(
     names, args = _extras(obs=obs, mask=mask, scale=scale)
     op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, tuple(fn.shape()), replicated)
     return bind(op, (*leaves, *args))
+
+
+def bind_steps(name: str, value: Any, steps: int, around_model: bool) -> Any:
+    """Binds the step's part of a value that was given outside the scans around its site."""
+    value = _array(name, value)
+    t = from_aval(jax.typeof(value))
+    return bind(Steps(name, steps, around_model, ArrayType(t.dtype, t.shape[steps:], weak=t.weak)), (value,))
 
 
 def bind_factor(name: str, fn: dist.Distribution, plates: tuple[PlateFrame, ...], mask: Any, scale: Any) -> None:

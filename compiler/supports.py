@@ -12,8 +12,8 @@ from plait.compiler.staged import struct
 from plait.ir.spec import Part, Static, flatten, rebuild
 from plait.ir.types import ArrayType
 
-# the support of a latent in a scan whose bounds change from step to step
-STEP_DEPENDENT = Static(None)
+# the support of a latent in a loop or branch that only the body knows
+KNOWN_INSIDE = Static(None)
 
 
 @remembered
@@ -53,6 +53,6 @@ def is_real(support: Part) -> bool:
     return any(constraint is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
 
 
-def depends_on_step(support: Part) -> bool:
-    """Whether a scan's latent has a support that is known inside the loop only."""
-    return support == STEP_DEPENDENT
+def is_known_inside(support: Part) -> bool:
+    """Whether a latent in a loop or branch has a support that only the body knows."""
+    return support == KNOWN_INSIDE

@@ -9,14 +9,17 @@ from typing import Any
 
 import jax
 import numpy as np
+from numpyro.primitives import _PYRO_STACK
 
+from plait.compiler.asked_value import asked_value
+from plait.compiler.control_flow import named_nodes
 from plait.compiler.importer import import_graph
-from plait.compiler.numpyro_guard import RefuseNumPyro
+from plait.compiler.numpyro_bridge import Bridge
 from plait.compiler.source import current_loc, exception_loc, raised_by_numpyro
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
-from plait.ir.graph import Graph, Node
-from plait.ir.ops import Deterministic, Input, Param, Plate, Scan, Site, from_aval
+from plait.ir.graph import Graph, Node, ancestors
+from plait.ir.ops import Deterministic, Input, Param, Plate, Sample, Site, from_aval, inputs
 
 
 @dataclass(frozen=True)
@@ -78,17 +81,18 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
     Raises:
         ModelError: with the user's line, whatever in the model can't be compiled.
     """
-    if open_frames():
+    if open_frames() or _PYRO_STACK:
         raise ModelError(
             "plait.compile was called inside an open handler or plate; wrap the model in the handler", current_loc()
         )
 
-    compiling = Compiling()
+    compiling, bridge = Compiling(), Bridge()
 
     def run(*data: Any) -> Any:
         args, kwargs = arguments.rebuild(data)
-        with opened(compiling), RefuseNumPyro():
+        with opened(compiling), bridge:
             model(*args, **kwargs)
+            bridge.emit_mutables()
         return ()
 
     try:
@@ -99,10 +103,12 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
         if not raised_by_numpyro(e):
             raise
         raise ModelError(str(e).rstrip("."), exception_loc(e)) from e
-    inputs = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
-    graph = import_graph(closed, inputs)
-    _refuse_duplicate_names(graph)
+    arrays = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
+    graph = import_graph(closed, arrays)
     _refuse_lost_sites(graph, compiling)
+    _refuse_duplicate_names(graph)
+    graph = _without_unused_params(graph)
+    _refuse_hidden_randomness(graph)
     return graph
 
 
@@ -115,25 +121,38 @@ _NEEDS_A_VALUE = (
 
 
 def _concretization_error(error: Exception, arguments: Arguments) -> PlaitError:
-    loc = exception_loc(error)
-    descriptions: dict[type[Exception], str] = {
-        jax.errors.TracerBoolConversionError: "Python `if`, `while`, `and` or bool()",
-        jax.errors.TracerIntegerConversionError: "a Python index, size or range()",
-        jax.errors.TracerArrayConversionError: "a numpy function",
-        jax.errors.NonConcreteBooleanIndexError: "an index by a boolean mask",
-    }
-    what = descriptions.get(type(error), "Python (int(), float() or a shape)")
-    data = f" (data: {', '.join(arguments.names)})" if arguments.names else ""
-    return ModelError(
-        f"{what} needs the value of something that is only known when the model runs; use jnp.where or "
-        f"jax.lax.cond on latent values, jnp functions on arrays, and name data that shape the model in static={data}",
-        loc,
-    )
+    asked = asked_value(error, arguments.names)
+    what = "a value" if asked.text is None else f"the value of `{asked.text}`"
+    origin = ", ".join([*asked.sites, *(f"data {name!r}" for name in asked.data)])
+    use = _INSTEAD_IN.get(asked.library or "") or _INSTEAD_OF.get(type(error), _ARRAYS)
+    if asked.sites:
+        why = f"which depends on {origin} and is known only when the density runs; {use}"
+    elif asked.data:
+        names = ", ".join(map(repr, asked.data))
+        why = f"which depends on {origin} that bind may replace; name {names} in static=, or {use}"
+    else:
+        why = f"which is known only when the density runs; {use}"
+        if arguments.names:
+            why += f", or name data that shape the model in static= (data: {', '.join(arguments.names)})"
+    return ModelError(f"Python needs {what}, {why}", asked.loc)
+
+
+_ARRAYS = "use jnp functions, and shapes that do not depend on it"
+_INSTEAD_OF: dict[type[Exception], str] = {
+    jax.errors.TracerBoolConversionError: "use jnp.where or jax.lax.cond",
+    jax.errors.TracerIntegerConversionError: "index a jnp array, and loop a fixed number of times",
+    jax.errors.TracerArrayConversionError: "use jax.numpy in place of numpy",
+    jax.errors.NonConcreteBooleanIndexError: "use jnp.where or handlers.mask, which keep the shape",
+}
+_INSTEAD_IN = {
+    "pandas": "take pandas columns out as arrays, with to_numpy()",
+    "scipy": "use jax.scipy in place of scipy",
+}
 
 
 def _refuse_duplicate_names(graph: Graph) -> None:
     seen: dict[str, Node] = {}
-    for node in _named_nodes(graph):
+    for node in named_nodes(graph):
         name = node.op.frame.name if isinstance(node.op, Plate) else node.op.name  # type: ignore[attr-defined]
         first = seen.setdefault(name, node)
         if first is not node and not _same_element(first, node):
@@ -141,8 +160,37 @@ def _refuse_duplicate_names(graph: Graph) -> None:
             raise ModelError(f"two {what} are called {name!r}, the other one at {first.loc}; rename one", node.loc)
 
 
+def _refuse_hidden_randomness(graph: Graph) -> None:
+    """A key from `numpyro.prng_key` may only draw initial values of params: a density has no randomness of its own."""
+    random: set[Node] = set()
+    for node in graph:
+        is_key = isinstance(node.op, Input) and node.op.kind == Input.KEY
+        drawn = {a for a in node.args if a in random}
+        if isinstance(node.op, Sample) and drawn <= {node.op.extra(Site.KEY, node.args)}:
+            continue
+        if drawn and isinstance(node.op, (Site, Deterministic, Plate)):
+            raise ModelError(
+                f"{node.op.mnemonic} {node.op.label!r} depends on numpyro.prng_key(), but a compiled density draws "
+                "nothing; pass the key as an argument of the model",
+                node.loc,
+            )
+        if is_key or (drawn and not isinstance(node.op, Param)):
+            random.add(node)
+
+
+def _without_unused_params(graph: Graph) -> Graph:
+    """Drops modules whose every array got a prior, so that nothing reads their param site, and keys that none asks."""
+    modules = {n for n in graph.of(Param) if n.op.name.endswith("$params")}  # type: ignore[attr-defined]
+    keys = set(inputs(graph, Input.KEY))
+    read = ancestors(n for n in graph.roots if n not in modules | keys)
+    used = {n.op.name for n in modules & read}  # type: ignore[attr-defined]
+    unused = {n for n in modules if n.op.name not in used}  # type: ignore[attr-defined]
+    alive = ancestors(n for n in graph.roots if n not in unused | keys)
+    return Graph(tuple(n for n in graph if n in alive)) if unused | keys - alive else graph
+
+
 def _refuse_lost_sites(graph: Graph, compiling: Compiling) -> None:
-    found = {getattr(node.op, "name", None) for node in _named_nodes(graph)}
+    found = {getattr(node.op, "name", None) for node in named_nodes(graph)}
     for name, loc in compiling.bound.items():
         if name not in found:
             raise ModelError(
@@ -152,20 +200,10 @@ def _refuse_lost_sites(graph: Graph, compiling: Compiling) -> None:
             )
 
 
-def _named_nodes(graph: Graph) -> list[Node]:
-    found = []
-    for node in graph:
-        if isinstance(node.op, Scan):
-            found.extend(_named_nodes(node.op.body))
-        elif isinstance(node.op, (Site, Deterministic, Param, Plate)):
-            found.append(node)
-    return found
-
-
 def _same_element(a: Node, b: Node) -> bool:
     """Equal plates, or parts of one param site."""
     if isinstance(a.op, Plate) and isinstance(b.op, Plate):
-        return a.op.frame.size == b.op.frame.size
+        return a.op.frame.size == b.op.frame.size and b.op.frame.full_size is None
     return isinstance(a.op, Param) and isinstance(b.op, Param) and b.op.part != 0
 
 

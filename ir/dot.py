@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from plait.ir.graph import Graph, Node, Role
-from plait.ir.ops import Deterministic, Factor, Input, Item, Observe, Param, Scan, Site
+from plait.ir.ops import Cond, Deterministic, Factor, Input, Item, Observe, Param, Scan, Site
 from plait.ir.types import ArrayType, PlateFrame
 
 
@@ -68,6 +68,8 @@ def _collect(graph: Graph, drawn: nx.DiGraph, entering: Sources, around: tuple[P
         above = _union(sources[a] for a in _parents(node, sources, drawn))
         if isinstance(node.op, Scan):
             sources.update(_scan(node, drawn, sources, around))
+        elif isinstance(node.op, Cond):
+            sources[node] = _branches(node, node.op, drawn, sources, around)
         elif isinstance(node.op, Item) and node in sources:
             continue
         elif (site := _drawn(node, around)) is not None:
@@ -100,6 +102,21 @@ def _scan(node: Node, drawn: nx.DiGraph, sources: Sources, around: tuple[PlateFr
     for edge in set(drawn.edges) - within:
         drawn.edges[edge]["temporal"] = True
     return {node: _union(seen[r] for r in results)}
+
+
+def _branches(
+    node: Node, op: Cond, drawn: nx.DiGraph, sources: Sources, around: tuple[PlateFrame, ...]
+) -> frozenset[str]:
+    """The sites of a cond once, with the edges of every branch; which branch it is they depend on too."""
+    results = [sources[node.args[0]]]
+    before = set(drawn)
+    for branch in op.branches:
+        entering = {n: sources[a] for n, a in zip(branch.of(Input), node.args[1:], strict=True)}
+        seen = _collect(branch, drawn, entering, around)
+        results += [seen[n] for n in branch.named(Role.RESULT).values()]
+    inside = [n for n in drawn if n not in before]
+    drawn.add_edges_from((parent, n) for n in inside for parent in sorted(sources[node.args[0]]))
+    return _union(results)
 
 
 def _parents(node: Node, sources: Sources, drawn: nx.DiGraph) -> tuple[Node, ...]:

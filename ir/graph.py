@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, TypeVar
@@ -46,9 +46,13 @@ class Op:
         return None
 
     @property
-    def inner(self) -> Graph | None:
-        """The graph inside the op (a scan's body), if any."""
-        return None
+    def bodies(self) -> tuple[Graph, ...]:
+        """The graphs inside the op: a scan's body, the branches of a cond, which all hold the same sites."""
+        return ()
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Op:
+        """The op with other graphs inside."""
+        return self
 
     def text(self, names: list[str]) -> str:
         """The op with its arguments' names, as the text form prints it."""

@@ -1,13 +1,13 @@
 """The ops: what a node can be, each with its one typing rule.
 
-Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Apply, Item.
+Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Cond, Apply, Item.
 Density graph, beside those: Value, Flat, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard, Hoist.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import jax
@@ -90,7 +90,7 @@ class Const(Op):
 
 @dataclass(frozen=True, slots=True)
 class Plate(Op):
-    """An entered plate; its value are the indices 0 … size-1."""
+    """An entered plate; its value are its indices: 0 … size-1, or the argument, where it is a subsample."""
 
     frame: PlateFrame
     type: ArrayType
@@ -101,7 +101,8 @@ class Plate(Op):
         return self.frame.name
 
     def infer(self, args: tuple[Type, ...]) -> Type:
-        _expect(len(args) == 0 and array(self.type).shape == (self.frame.size,), self, args)
+        fits = len(args) == (self.frame.full_size is not None) and all(array(a).shape == self.type.shape for a in args)
+        _expect(fits and self.type.shape == (self.frame.size,), self, args)
         return self.type
 
     @property
@@ -109,7 +110,9 @@ class Plate(Op):
         return True
 
     def text(self, names: list[str]) -> str:
-        return f"plate {self.frame.name!r} size={self.frame.size} dim={self.frame.dim}"
+        full = self.frame.full_size
+        part = f" of {full} indices={names[0]}" if full is not None else ""
+        return f"plate {self.frame.name!r} size={self.frame.size}{part} dim={self.frame.dim}"
 
 
 # -- sites --------------------------------------------------------------------------------------------
@@ -233,6 +236,25 @@ class Param(Op):
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Steps(Op):
+    """The part of a value that belongs to the current step of the scans around it; only importing sees it.
+
+    `steps` leading axes have yet to be stepped through. A value that was given `around_model` has an axis for each
+    scan around its site.
+    """
+
+    name: str
+    steps: int
+    around_model: bool
+    type: ArrayType
+    mnemonic: ClassVar[str] = "steps"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1 and array(args[0]).shape[self.steps :] == self.type.shape, self, args)
+        return self.type
+
+
 # -- code ---------------------------------------------------------------------------------------------
 
 
@@ -300,12 +322,16 @@ class Scan(Typed):
     mnemonic: ClassVar[str] = "scan"
 
     @property
-    def inner(self) -> Graph | None:
-        return self.body
+    def bodies(self) -> tuple[Graph, ...]:
+        return (self.body,)
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Scan:
+        (body,) = bodies
+        return replace(self, body=body)
 
     @property
     def is_root(self) -> bool:
-        return any(n.op.is_root for n in self.body if not isinstance(n.op, Input))
+        return _holds_roots(self.body)
 
     def split(self, args: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
         """Arguments as (constants, carry, stacked inputs)."""
@@ -315,6 +341,32 @@ class Scan(Typed):
     def text(self, names: list[str]) -> str:
         consts, carry, xs = (", ".join(part) for part in self.split(names))
         return f"scan length={self.length}{' reverse' * self.reverse} ({consts}; {carry}; {xs})"
+
+
+@dataclass(frozen=True, slots=True)
+class Cond(Typed):
+    """`jax.lax.cond` or `switch` with sites inside, the branches as graphs that hold equal sites.
+
+    Arguments: the number of the branch, then what each branch gets as its inputs. Its RESULT outputs are the results.
+    """
+
+    branches: tuple[Graph, ...]
+    mnemonic: ClassVar[str] = "cond"
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        return self.branches
+
+    def with_bodies(self, bodies: Sequence[Graph]) -> Cond:
+        return replace(self, branches=tuple(bodies))
+
+    @property
+    def is_root(self) -> bool:
+        return any(map(_holds_roots, self.branches))
+
+
+def _holds_roots(body: Graph) -> bool:
+    return any(n.op.is_root for n in body if not isinstance(n.op, Input))
 
 
 # -- density graph --------------------------------------------------------------------------------------
@@ -551,7 +603,8 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 
 
 __all__ = [
-    "AddN", "Apply", "Check", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist", "InRange",
-    "InSet", "InSupport", "Input", "Item", "LogDet", "LogProb", "NotNan", "Observe", "Param", "Plate", "Sample",
-    "Scan", "Site", "Spec", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval", "inputs",
+    "AddN", "Apply", "Check", "Cond", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
+    "InRange", "InSet", "InSupport", "Input", "Item", "LogDet", "LogProb", "NotNan", "Observe", "Param", "Plate",
+    "Sample", "Scan", "Site", "Spec", "Steps", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval",
+    "inputs",
 ]  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from plait.ir.graph import Graph, Node, Role
 from plait.ir.ops import (
     Apply,
+    Cond,
     Const,
     Deterministic,
     Factor,
@@ -56,8 +57,22 @@ def _lines(graph: Graph, inputs: Mapping[Node, str], steps: Sequence[int]) -> It
     for node in graph:
         if isinstance(node.op, Scan):
             yield from _lines(node.op.body, _body_inputs(node, shown), (*steps, node.op.length))
+        elif isinstance(node.op, Cond):
+            yield from _branch_lines(node, node.op, shown, steps)
         elif (line := _line(node, shown, steps)) is not None:
             yield line
+
+
+def _branch_lines(node: Node, op: Cond, shown: Mapping[Node, str], steps: Sequence[int]) -> Iterator[SiteLine]:
+    """The sites of a cond once: what they are in each branch, where the branches say different things."""
+    texts = [shown[a] for a in node.args[1:]]
+    branches = [
+        {line.name: line for line in _lines(branch, dict(zip(branch.of(Input), texts, strict=True)), steps)}
+        for branch in op.branches
+    ]
+    for name, line in branches[0].items():
+        said = dict.fromkeys(branch[name].text for branch in branches)
+        yield replace(line, text=" or ".join(said))
 
 
 def _line(node: Node, shown: Mapping[Node, str], steps: Sequence[int]) -> SiteLine | None:

@@ -1,6 +1,6 @@
 """The text form: one line a node, the same grammar at every stage.
 
-It reads nodes through `Op.text`, `Op.label`, `Op.literal` and `Op.inner` only, so a new op prints itself.
+It reads nodes through `Op.text`, `Op.label`, `Op.literal` and `Op.bodies` only, so a new op prints itself.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def _graph_lines(graph: Nodes, lines: bool, indent: str) -> list[str]:
             continue
         loc = f"  # {node.loc}" if lines and node.loc else ""
         out.append(f"{indent}{names[node]}: {node.type} = {node.op.text([names[a] for a in node.args])}{loc}")
-        if node.op.inner is not None:
-            out += _graph_lines(node.op.inner, lines, indent + "    ")
+        for i, body in enumerate(node.op.bodies):
+            out += [f"{indent}  branch {i}"] * (len(node.op.bodies) > 1)
+            out += _graph_lines(body, lines, indent + "    ")
     for o in graph.outputs:
         name = f" {o.name}" if o.name else ""
         out.append(f"{indent}{o.role.value}{name} = {names[o.node]}")

@@ -25,11 +25,20 @@ class Loc:
 
 @dataclass(frozen=True, slots=True)
 class PlateFrame:
-    """An open plate as a site sees it: `dim` counts from the right of the batch shape, so it is negative."""
+    """An open plate as a site sees it: `dim` counts from the right of the batch shape, so it is negative.
+
+    `size` is the length of its axis; of a subsampled plate `full_size` is the number of all elements.
+    """
 
     name: str
     size: int
     dim: int
+    full_size: int | None = None
+
+    @property
+    def weight(self) -> float:
+        """How many elements each one of a subsample stands for."""
+        return 1.0 if self.full_size is None else self.full_size / self.size
 
     def __str__(self) -> str:
         return f"{self.name}:{self.size}"

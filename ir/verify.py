@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plait.ir.errors import InternalError
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Deterministic, Param, Plate, Scan, Site
+from plait.ir.ops import Deterministic, Param, Plate, Site
 
 
 def verify(graph: Graph, known: frozenset[Node] = frozenset()) -> None:
@@ -20,8 +20,9 @@ def verify(graph: Graph, known: frozenset[Node] = frozenset()) -> None:
     types_follow_the_rules(graph, known)
     site_names_are_unique(graph)
     plates_fit_their_axes(graph)
-    for node in graph.of(Scan):
-        verify(node.op.body, known)  # type: ignore[attr-defined]
+    for node in graph:
+        for body in node.op.bodies:
+            verify(body, known)
 
 
 def arguments_come_first(graph: Graph) -> None:

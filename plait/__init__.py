@@ -5,7 +5,9 @@ log density, gradient and sampler: see `plait.compile`.
 """
 
 from plait.compiler import handlers
-from plait.compiler.primitives import deterministic, factor, module, param, plate, sample
+from plait.compiler.modules import module, random_module
+from plait.compiler.plates import plate, plate_stack, subsample
+from plait.compiler.primitives import deterministic, factor, get_mask, param, sample
 from plait.ir.errors import (
     BindError,
     CertificateError,
@@ -28,6 +30,6 @@ __version__ = "0.1.0"
 __all__ = [
     "BindError", "CertificateError", "CompiledModel", "DataError", "Draws", "InternalError",
     "MissingExtraError", "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile",
-    "deterministic", "factor", "handlers", "module", "param", "plate", "sample", "samplers", "summary",
-    "to_arviz",
+    "deterministic", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack", "random_module",
+    "sample", "samplers", "subsample", "summary", "to_arviz",
 ]  # fmt: skip

@@ -15,11 +15,10 @@ from plait.compiler.lower.density import lower
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.trace import Arguments, split_arguments, trace
 from plait.ir.graph import Graph
-from plait.ir.ops import Value
 from plait.ir.verify import verify
 from plait.runtime import params as param_sites
 from plait.runtime.compiled import CompiledModel
-from plait.runtime.program import Program
+from plait.runtime.program import Program, latents_of
 
 
 def compile(
@@ -67,8 +66,7 @@ def compile(
     verify(graph)
     record("trace", graph)
     density = run_passes(graph, PIPELINE, passes or {}, record)
-    latents = {op.name: op.type for op in density.ops(Value)}
-    program = Program(graph, lower(density), tuple(history), arguments, latents)
+    program = Program(graph, lower(density), tuple(history), arguments, latents_of(density))
     compiled = CompiledModel.bound(program, arguments.arrays)
     points = 2 if check is True else int(check)
     return _certified(compiled, model, static, points) if points else compiled

@@ -19,6 +19,7 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
+from plait.compiler.unobserve import observed_names
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Input, Observe, Param, Value, inputs
@@ -144,14 +145,16 @@ class CompiledModel:
         """Log joint density of latents and data at constrained values (nats, a scalar); no Jacobian.
 
         Args:
-            values: every latent by name, in its site's shape. Outside a support the density is -inf.
+            values: every latent by name, in its site's shape. Outside a support the density is -inf. An observed
+                site may be named too: the density is then taken at that value instead of the data.
             params: values of `param` sites, default their initial ones.
 
         Raises:
             ValueNamesError: a value is missing, unknown or misshaped.
         """
-        program = self._program
-        return program.log_joint(self._for(program.lowered.log_joint), self._given(params), self._ordered(values))
+        at = self._at(values)
+        function = at._program.lowered.log_joint
+        return at._program.log_joint(at._for(function), self._given(params), at._ordered(values))
 
     def log_prob_terms(self, values: Mapping[str, Any], params: Params | None = None) -> dict[str, Any]:
         """Each site's log probability (nats), unsummed over its batch, masked and scaled.
@@ -160,9 +163,10 @@ class CompiledModel:
             values: as for `log_joint`, whose value is the sum of the terms inside the supports.
             params: values of `param` sites, default their initial ones.
         """
-        program = self._program
-        terms = program.terms(self._for(program.lowered.terms), self._given(params), self._ordered(values))
-        return {name: terms[name] for name in program.lowered.terms.results}
+        at = self._at(values)
+        function = at._program.lowered.terms
+        terms = at._program.terms(at._for(function), self._given(params), at._ordered(values))
+        return {name: terms[name] for name in function.results}
 
     def log_density(self, z: Any, params: Params | None = None) -> Any:
         """Log density of the flat unconstrained vector, with the Jacobian of `constrain` (nats, a scalar).
@@ -337,6 +341,11 @@ class CompiledModel:
                 f"the flat vector has shape ({self.dim},), got {np.shape(z)}; use jax.vmap for several"
             )
         return z if getattr(z, "dtype", None) == self.dtype else jnp.asarray(z, self.dtype)
+
+    def _at(self, values: Mapping[str, Any]) -> CompiledModel:
+        """This model, or the one in which the observed sites that `values` names are free."""
+        free = set(observed_names(self.graph)).intersection(values)
+        return CompiledModel.bound(self._program.freed(free), self._data) if free else self
 
     def _ordered(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
         return self._cast(ordered_values(values, self.shapes, "latent"))

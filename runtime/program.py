@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import jax
 
-from plait.compiler.lower.density import Function, Lowered
+from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.sampler import draw
+from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.trace import Arguments
+from plait.compiler.unobserve import unobserved
 from plait.ir.graph import Graph
+from plait.ir.ops import Value
 from plait.ir.types import ArrayType
 from plait.runtime.start import find_start
 
@@ -95,8 +98,30 @@ class Program:
 
         return jax.jit(many)
 
+    def freed(self, names: Collection[str]) -> Program:
+        """The program in which these observed sites are latent; evaluated without the optional passes.
+
+        Nothing that was computed from the observed values, such as a sufficient statistic, may stay.
+        """
+        key = frozenset(names)
+        if key not in self._freed:
+            model = unobserved(self.model, key)
+            off = {p.name: False for p in PIPELINE if p.optional}
+            density = run_passes(model, PIPELINE, off, lambda name, graph: None)
+            self._freed[key] = Program(model, lower(density), (), self.arguments, latents_of(density))
+        return self._freed[key]
+
+    @cached_property
+    def _freed(self) -> dict[frozenset[str], Program]:
+        return {}
+
     def _density(self, known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
         return _required(self.lowered.log_density).only(known, params, (z,))
+
+
+def latents_of(density: Graph) -> dict[str, ArrayType]:
+    """The types of the latents' constrained values, in program order."""
+    return {op.name: op.type for op in density.ops(Value)}
 
 
 def _batched(function: Function, known: Any, params: Any, z: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import (
     AddN,
     Apply,
+    Cond,
     Const,
     Constrain,
     Deterministic,
@@ -123,6 +124,23 @@ def scan_with(op: Scan, args: Sequence[Any], body: Callable[..., Sequence[Any]],
     return [*final, *ys]
 
 
+def _cond(op: Cond, args: Sequence[Any]) -> Any:
+    return cond_with(op, args, evaluate)
+
+
+def cond_with(op: Cond, args: Sequence[Any], branch: Callable[..., Any]) -> Any:
+    """`lax.switch` again, each branch computed by ``branch(graph, given, wanted)``."""
+
+    def call(graph: Graph) -> Callable[..., Any]:
+        def run(*operands: Any) -> Any:
+            given = dict(zip(graph.of(Input), operands, strict=True))
+            return branch(graph, given, list(graph.named(Role.RESULT).values()))
+
+        return run
+
+    return jax.lax.switch(args[0], [call(graph) for graph in op.branches], *args[1:])
+
+
 def _log_prob(op: LogProb, args: Sequence[Any]) -> Any:
     leaves, mask, scale = _with_mask_and_scale(args[1:], op.masked, op.scaled)
     fn = rebuild(op.dist, leaves)
@@ -189,7 +207,8 @@ RULES: dict[type[Op], Rule] = {
     Item: lambda op, args: args[0][op.index],
     Const: _const,
     Scan: _scan,
-    Plate: lambda op, args: jnp.arange(op.frame.size, dtype=op.type.dtype),
+    Cond: _cond,
+    Plate: lambda op, args: args[0] if args else jnp.arange(op.frame.size, dtype=op.type.dtype),
     Observe: lambda op, args: op.extra(op.OBS, args),
     Deterministic: _identity,
     Param: _identity,
@@ -206,4 +225,4 @@ RULES: dict[type[Op], Rule] = {
 }
 
 
-__all__ = ["RULES", "Rule", "evaluate", "scan_with"]
+__all__ = ["RULES", "Rule", "cond_with", "evaluate", "scan_with"]

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.lower.evaluate import RULES, Rule, evaluate, scan_with
+from plait.compiler.lower.evaluate import RULES, Rule, cond_with, evaluate, scan_with
 from plait.ir.errors import ModelError
 from plait.ir.graph import Graph, Node, Op
-from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, array, inputs
+from plait.ir.ops import Cond, Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, array, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Shape
 
@@ -56,7 +56,7 @@ def _evaluate(
 
 
 def _has_sites(node: Node) -> bool:
-    return isinstance(node.op, Scan) and node.op.is_root
+    return bool(node.op.bodies) and node.op.is_root
 
 
 def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, Any]) -> dict[type[Op], Rule]:
@@ -93,11 +93,23 @@ def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, A
         record.update(drawn)
         return results
 
+    def cond(op: Cond, args: Sequence[Any]) -> Any:
+        branch_key = next(keys)
+
+        def branch(graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> Any:
+            drawn: dict[str, Any] = {}
+            return _evaluate(graph, values, wanted, branch_key, given, drawn), drawn
+
+        results, drawn = cond_with(op, args, branch)
+        record.update(drawn)
+        return results
+
     special: dict[type[Op], Rule] = {
         Sample: sample,
         Observe: observe,
         Deterministic: deterministic,
         Scan: scan,
+        Cond: cond,
         Factor: _no_value,
     }
     return {**RULES, **special}
@@ -127,6 +139,8 @@ def drawn_shapes(graph: Graph, steps: Shape = ()) -> dict[str, Shape]:
         match node.op:
             case Scan():
                 found |= drawn_shapes(node.op.body, (*steps, node.op.length))
+            case Cond():
+                found |= drawn_shapes(node.op.branches[0], steps)
             case Deterministic(name):
                 found[name] = steps + array(node.type).shape
             case Sample() | Observe():

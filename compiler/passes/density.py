@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import MaskedDistribution
 
 from plait.compiler.importer import Builder
-from plait.compiler.staged import results, signature
-from plait.compiler.supports import STEP_DEPENDENT, is_real, support_of
+from plait.compiler.memo import remembered
+from plait.compiler.staged import results, signature, struct
+from plait.compiler.supports import KNOWN_INSIDE, is_real, support_of
 from plait.ir.errors import ModelError
-from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, with_outputs
+from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
 from plait.ir.ops import (
     AddN,
+    Cond,
     Deterministic,
     Factor,
     Guard,
@@ -47,8 +51,8 @@ def density(graph: Graph) -> Graph:
     env = level.convert(graph)
     joint = level.add(AddN(_float_dtype(level.terms)), [level.total(n) for _, n in level.terms])
     # The inner guard holds in both spaces; the outer one is about latents, which a bijector keeps inside.
-    observed = level.add(Guard(), [joint, *(g for g, about_latent in level.guards if not about_latent)])
-    guarded = level.add(Guard(), [observed, *(g for g, about_latent in level.guards if about_latent)])
+    observed = level.add(Guard(), [joint, *(g.node for g in level.guards if not g.about_latent)])
+    guarded = level.add(Guard(), [observed, *(g.node for g in level.guards if g.about_latent)])
     outputs = [Output(out.role, out.name, env[out.node]) for out in graph.outputs]
     outputs += [Output(Role.LOG_JOINT, "", guarded)]
     outputs += [Output(Role.TERM, name, node) for name, node in level.terms]
@@ -75,16 +79,40 @@ class _Latent:
     def extras(self) -> list[Node]:
         return [x for x in (self.mask, self.scale) if x is not None]
 
+    @property
+    def described_by(self) -> list[Node]:
+        """The nodes that say what of it is left in unconstrained space."""
+        return [*self.support_leaves, *self.extras]
+
+    def outside(self, described: list[Node] | None) -> _Latent:
+        """The same latent one level up, described by nodes there; None where that level can't know them."""
+        if described is None:
+            return replace(self, support=KNOWN_INSIDE, support_leaves=(), mask=None, scale=None)
+        rest = list(described)
+        scale = rest.pop() if self.scale is not None else None
+        mask = rest.pop() if self.mask is not None else None
+        return replace(self, support_leaves=tuple(rest), mask=mask, scale=scale)
+
+
+@dataclass(frozen=True)
+class _InSupport:
+    """Whether a site's value lies in its support."""
+
+    site: str
+    about_latent: bool
+    node: Node
+
 
 @dataclass
 class _Level(Builder):
-    """Converts one graph; the body of a scan is a level of its own, whose latents come in as inputs."""
+    """Converts one graph; the body of a loop or branch is a level of its own, whose latents come in as inputs."""
 
     is_body: bool = False
     nodes: list[Node] = field(default_factory=list)
     latents: list[_Latent] = field(default_factory=list)
+    entered: dict[str, Node] = field(default_factory=dict)  # a body's input for each latent
     terms: list[tuple[str, Node]] = field(default_factory=list)
-    guards: list[tuple[Node, bool]] = field(default_factory=list)  # with: is it about a latent value
+    guards: list[_InSupport] = field(default_factory=list)
     deterministics: list[tuple[str, Node]] = field(default_factory=list)
 
     def convert(self, graph: Graph) -> dict[Node, Node]:
@@ -102,9 +130,11 @@ class _Level(Builder):
                 self.deterministics.append((name, args[0]))
                 return args[0]
             case Param(name) if self.is_body:
-                raise ModelError(f"param {name!r} is inside a scan; move it out of the loop's body", node.loc)
+                raise ModelError(f"param {name!r} is inside a loop or branch; move it out of the body", node.loc)
             case Scan() if node.op.is_root:
-                return self._scan(node.op, args, node.loc)
+                return self._scan_level(node.op, args, node.loc)
+            case Cond():
+                return self._cond_level(node.op, args, node.loc)
         fresh = node if args == node.args else make(node.op, args, node.loc)
         self.nodes.append(fresh)
         return fresh
@@ -147,7 +177,8 @@ class _Level(Builder):
         """The node by which a latent's value comes in: a value at the top, an input in a scan's body."""
         self.latents.append(latent)
         if self.is_body:
-            return self.add(Input(latent.name, Input.BODY, latent.type), (), latent.loc)
+            self.entered[latent.name] = self.add(Input(latent.name, Input.BODY, latent.type), (), latent.loc)
+            return self.entered[latent.name]
         op = Value(
             latent.name,
             latent.family,
@@ -176,53 +207,114 @@ class _Level(Builder):
             return  # a NaN or an infinity says so itself in the log_prob
         args = (value, *leaves, *([] if mask is None else [mask]))
         op = signature(InSupport, _types(args), f"site {name!r}", support, mask is not None)
-        self.guards.append((self.add(op, args, loc), latent))
+        self.guards.append(_InSupport(name, latent, self.add(op, args, loc)))
 
-    # -- scans ------------------------------------------------------------------------------------------
+    # -- loops and branches -----------------------------------------------------------------------------
 
-    def _scan(self, op: Scan, args: tuple[Node, ...], loc: Loc | None) -> Node:
+    def _scan_level(self, op: Scan, args: tuple[Node, ...], loc: Loc | None) -> Node:
         """The scan again, its latents' values stacked inputs and its terms stacked results."""
         body = _Level(is_body=True)
         env = body.convert(op.body)
-        outer = dict(zip([n for n in op.body if isinstance(n.op, Input)], args, strict=False))
-        values = [self._lifted(latent, body, env, outer, op) for latent in body.latents]
-
-        extras: list[Node] = [n for _, n in body.terms] + [g for g, _ in body.guards]
-        extras += [n for _, n in body.deterministics]
-        returned = [env[n] for n in op.body.named(Role.RESULT).values()] + extras
-        outputs = [Output(Role.RESULT, str(i), n) for i, n in enumerate(returned)]
-        out = TupleType((*results(op.out), *(_stacked(array_type(n), op.length) for n in extras)))
-        new_args = (*args, *values)
-        new = replace(op, ins=_types(new_args), out=out, body=with_outputs(body.nodes, outputs))
-        node = self.add(new, new_args, loc)
-
-        items = iter(range(len(results(op.out)), len(out.items)))
-        self.terms += [(name, self.add(Item(next(items)), [node], n.loc)) for name, n in body.terms]
-        self.guards += [(self.add(Item(next(items)), [node], g.loc), latent) for g, latent in body.guards]
-        self.deterministics += [(name, self.add(Item(next(items)), [node], n.loc)) for name, n in body.deterministics]
+        constant = {env[n]: a for n, a in zip(op.body.of(Input)[: op.n_consts], args, strict=False)}
+        values = []
+        for latent in body.latents:
+            stacked = replace(latent, type=_stacked(latent.type, op.length))
+            values.append(self._entering(stacked.outside(self.recomputed(latent.described_by, body.nodes, constant))))
+        out = TupleType((*results(op.out), *(_stacked(array_type(n), op.length) for n in body.extras)))
+        whole = (*args, *values)
+        node = self.add(replace(op, ins=_types(whole), out=out, body=body.finished(op.body, env)), whole, loc)
+        self._take_results(node, len(results(op.out)), body)
         return node
 
-    def _lifted(self, latent: _Latent, body: _Level, env: dict[Node, Node], outer: dict[Node, Node], op: Scan) -> Node:
-        """A body's latent at this level: stacked over the steps, its support computed outside the loop."""
-        constant = {env[n]: a for n, a in list(outer.items())[: op.n_consts]}
-        lifted = self._recomputed([*latent.support_leaves, *latent.extras], body, constant)
-        stacked = replace(latent, type=_stacked(latent.type, op.length))
-        if lifted is None:
-            return self._entering(replace(stacked, support=STEP_DEPENDENT, support_leaves=(), mask=None, scale=None))
-        scale = lifted.pop() if latent.scale is not None else None
-        mask = lifted.pop() if latent.mask is not None else None
-        return self._entering(replace(stacked, support_leaves=tuple(lifted), mask=mask, scale=scale))
+    def _cond_level(self, op: Cond, args: tuple[Node, ...], loc: Loc | None) -> Node:
+        """The cond again: each branch gets the latents' values and returns the terms, in the first branch's order."""
+        levels = [_Level(is_body=True) for _ in op.branches]
+        envs = [level.convert(branch) for level, branch in zip(levels, op.branches, strict=True)]
+        _align(levels)
+        known = [
+            {env[n]: a for n, a in zip(branch.of(Input), args[1:], strict=True)}
+            for env, branch in zip(envs, op.branches, strict=True)
+        ]
+        values: list[Node] = []
+        for same in zip(*(level.latents for level in levels), strict=True):
+            described = [
+                self.recomputed(latent.described_by, level.nodes, here)
+                for latent, level, here in zip(same, levels, known, strict=True)
+            ]
+            values.append(self._entering(self._merged(same, described, args[0], loc)))
+            for level, here in zip(levels, known, strict=True):
+                here[level.entered[same[0].name]] = values[-1]
+        branches = [
+            level.finished(branch, env) for level, branch, env in zip(levels, op.branches, envs, strict=True)
+        ]  # fmt: skip
+        out = TupleType((*results(op.out), *(array_type(n) for n in levels[0].extras)))
+        whole = (*args, *values)
+        node = self.add(Cond(_types(whole), out, tuple(branches)), whole, loc)
+        self._take_results(node, len(results(op.out)), levels[0])
+        return node
 
-    def _recomputed(self, wanted: list[Node], body: _Level, constant: dict[Node, Node]) -> list[Node] | None:
-        """Nodes of a body computed outside it, or None where they depend on the step."""
-        env = dict(constant)
-        needed = ancestors(wanted)
-        for node in body.nodes:
-            if node in needed and node not in env:
-                if isinstance(node.op, Input):
-                    return None
-                env[node] = self.add(node.op, [env[a] for a in node.args], node.loc)
-        return [env[n] for n in wanted]
+    def _merged(
+        self, same: Sequence[_Latent], described: Sequence[list[Node] | None], branch: Node, loc: Loc | None
+    ) -> _Latent:
+        """One latent for those of all branches: what describes it is chosen by the number of the branch."""
+        first = same[0]
+        kinds = {(x.support, x.mask is None, x.scale is None) for x in same}
+        parts = [nodes for nodes in described if nodes is not None]
+        shapes = {tuple((t.shape, t.dtype) for t in _types(nodes)) for nodes in parts}
+        if len(kinds) > 1 or len(parts) < len(same) or len(shapes) > 1:
+            return first.outside(None)
+        return first.outside([self._chosen(branch, nodes, loc) for nodes in zip(*parts, strict=True)])
+
+    def _chosen(self, branch: Node, nodes: Sequence[Node], loc: Loc | None) -> Node:
+        literals = {node.op.literal for node in nodes}
+        if len(set(nodes)) == 1 or (len(literals) == 1 and None not in literals):
+            return nodes[0]
+        (chosen,) = self.inline(_select(_types((branch, *nodes))), [branch, *nodes], loc)
+        return chosen
+
+    @property
+    def extras(self) -> list[Node]:
+        """What a body returns beside its own results."""
+        nodes = [n for _, n in self.terms] + [g.node for g in self.guards]
+        return nodes + [n for _, n in self.deterministics]
+
+    def finished(self, body: Graph, env: dict[Node, Node]) -> Graph:
+        """The converted body: the latents' values come in after its own inputs, the extras go out after its results."""
+        returned = [env[n] for n in body.named(Role.RESULT).values()] + self.extras
+        outputs = [Output(Role.RESULT, str(i), n) for i, n in enumerate(returned)]
+        first = [*(env[n] for n in body.of(Input)), *(self.entered[latent.name] for latent in self.latents)]
+        return with_outputs([*first, *(n for n in self.nodes if n not in set(first))], outputs)
+
+    def _take_results(self, node: Node, first: int, body: _Level) -> None:
+        """Reads a body's extras where its node returns them."""
+        items = (self.add(Item(first + i), [node], n.loc) for i, n in enumerate(body.extras))
+        self.terms += [(name, next(items)) for name, _ in body.terms]
+        self.guards += [replace(g, node=next(items)) for g in body.guards]
+        self.deterministics += [(name, next(items)) for name, _ in body.deterministics]
+
+
+def _align(branches: Sequence[_Level]) -> None:
+    """Brings what branches return into one order; a support that a branch need not check holds there."""
+    first = branches[0]
+    order = {name: i for i, name in enumerate(dict.fromkeys(_names(first)))}
+    guards = {(g.site, g.about_latent): array_type(g.node) for level in branches for g in level.guards}
+    for level in branches:
+        level.latents.sort(key=lambda latent: order[latent.name])
+        level.terms.sort(key=lambda term: order[term[0]])
+        level.deterministics.sort(key=lambda item: order[item[0]])
+        have = {(g.site, g.about_latent): g.node for g in level.guards}
+        level.guards = [
+            _InSupport(*key, node=have.get(key) or level.const(np.ones(t.shape, bool), t)) for key, t in guards.items()
+        ]
+
+
+def _names(level: _Level) -> list[str]:
+    return [*(x.name for x in level.latents), *(n for n, _ in level.terms), *(n for n, _ in level.deterministics)]
+
+
+@remembered
+def _select(ins: tuple[ArrayType, ...]) -> Any:
+    return jax.make_jaxpr(jax.lax.select_n)(*map(struct, ins))
 
 
 def _masks_itself(part: Part) -> bool:

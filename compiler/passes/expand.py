@@ -7,13 +7,11 @@ a: f64[8] = log_prob y ~ Poisson(rate)  ⇒  b: f64[8] = log rate
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.staged import code_of
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
-from plait.ir.ops import Constrain, InSupport, LogDet, LogProb, Scan, array_type
+from plait.ir.ops import Constrain, InSupport, LogDet, LogProb, array_type
 
 _EXPANDED = (LogProb, Constrain, LogDet, InSupport)
 
@@ -28,7 +26,7 @@ def expand(graph: Graph) -> Graph:
             closed = code_of(RULES[type(node.op)], node.op, tuple(map(array_type, args)))
             (env[node],) = builder.inline(closed, args, node.loc)
             continue
-        op = replace(node.op, body=expand(node.op.body)) if isinstance(node.op, Scan) else node.op
+        op = node.op.with_bodies([expand(body) for body in node.op.bodies])
         env[node] = node if op is node.op and args == node.args else make(op, args, node.loc)
         builder.nodes.append(env[node])
     return with_outputs(builder.nodes, renamed_outputs(graph, env))

@@ -10,11 +10,10 @@ NumPyro's validation of arguments is such dead code: nobody reads its result.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from plait.ir.graph import Graph, Node, make, rewrite
-from plait.ir.ops import Apply, Check, Const, Item, Scan, Sum
+from plait.ir.ops import Apply, Check, Const, Item, Sum
 
 
 def simplify(graph: Graph) -> Graph:
@@ -22,8 +21,8 @@ def simplify(graph: Graph) -> Graph:
     seen: dict[Any, Node] = {}
 
     def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
-        if isinstance(node.op, Scan):
-            return make(replace(node.op, body=simplify(node.op.body)), args, node.loc)
+        if node.op.bodies:
+            return make(node.op.with_bodies([simplify(body) for body in node.op.bodies]), args, node.loc)
         key = _key(node, args)
         if key is None:
             return None

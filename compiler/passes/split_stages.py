@@ -51,7 +51,8 @@ class _Stages(Builder):
     def crossing(self, node: Node) -> Node:
         """What an unknown node reads: known values hoisted, but what XLA folds (constant scalars) as it is."""
         new = self.env[node]
-        if node not in self.known or isinstance(node.op, Plate) or (_is_scalar(node) and node not in self.on_data):
+        counts = isinstance(node.op, Plate) and not node.args
+        if node not in self.known or counts or (_is_scalar(node) and node not in self.on_data):
             return new
         if new not in self.hoists:
             self.hoists[new] = self.add(Hoist(len(self.hoists)), [new], node.loc)

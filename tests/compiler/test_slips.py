@@ -2,55 +2,11 @@
 
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import numpyro.distributions as dist
 import pytest
 
 import plait
 from plait.ir.errors import SiteTypeError
-
-
-def test_a_numpyro_site_inside_a_plait_model_is_refused() -> None:
-    def observed(y):
-        mu = plait.sample("mu", dist.Normal(0, 1))
-        numpyro.sample("y", dist.Normal(mu, 1), obs=y)
-
-    with pytest.raises(plait.ModelError, match=r"site 'y' is numpyro\.sample inside a plait model.*test_slips\.py"):
-        plait.compile(observed, np.ones(3))
-
-    def latent():
-        numpyro.sample("mu", dist.Normal(0, 1))
-
-    with pytest.raises(plait.ModelError, match=r"site 'mu' is numpyro\.sample"):
-        plait.compile(latent)
-
-
-@pytest.mark.parametrize(
-    ("statement", "says"),
-    [
-        (lambda: numpyro.factor("f", 1.0), "numpyro.factor"),
-        (lambda: numpyro.param("p", 1.0), "numpyro.param"),
-        (lambda: numpyro.deterministic("d", 1.0), "numpyro.deterministic"),
-        (lambda: numpyro.plate("n", 3), "numpyro.plate"),
-    ],
-    ids=["factor", "param", "deterministic", "plate"],
-)
-def test_every_numpyro_primitive_is_refused(statement, says) -> None:
-    def model():
-        plait.sample("x", dist.Normal(0, 1))
-        statement()
-
-    with pytest.raises(plait.ModelError, match=says):
-        plait.compile(model)
-
-
-def test_a_numpyro_handler_around_a_plait_site_is_refused() -> None:
-    def model():
-        with numpyro.handlers.mask(mask=False):
-            plait.sample("x", dist.Normal(0, 1))
-
-    with pytest.raises(plait.ModelError, match=r"site 'x' is under numpyro\.handlers\.mask"):
-        plait.compile(model)
 
 
 def grouped(group, n_groups, y):

@@ -1,0 +1,149 @@
+"""Neural networks in a model: their parameters are one `param` site, or have priors of their own.
+
+What differs between the libraries of networks is NumPyro's business; its functions arrive here as sites.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from numpyro.contrib import module as contrib
+from numpyro.distributions import Distribution
+
+from plait.compiler.handlers.effects import scope
+from plait.compiler.numpyro_bridge import bridged
+from plait.compiler.primitives import param, sample
+from plait.compiler.source import current_loc
+from plait.ir.errors import ModelError, SiteTypeError
+
+# one distribution, distributions by path, or a function from (path, shape)
+Prior: TypeAlias = Any
+
+
+def module(
+    name: str,
+    nn: Any,
+    input_shape: tuple[int, ...] | None = None,
+    *,
+    apply_rng: Sequence[str] | None = None,
+    mutable: Sequence[str] | None = None,
+) -> Any:
+    """A neural network whose parameters are the one `param` site ``name$params``.
+
+    Args:
+        name: unique within the model.
+        nn: a stax pair ``(init, apply)``, a Flax module (linen or nnx) or an Equinox module.
+        input_shape: shape of the network's input; stax and linen need it for the initial values.
+        apply_rng: linen: the kinds of random keys that the network wants, such as ``["dropout"]``.
+        mutable: linen: the collections that a call changes, such as ``["batch_stats"]``. State is the param site
+            ``name$state``; what a call made of it are the deterministics ``name$new_state…``.
+
+    Returns:
+        The network with its parameters bound.
+
+    Raises:
+        SiteTypeError: `nn` is no network that plait knows.
+        ModelError: `input_shape` is missing.
+    """
+    library = _library(name, nn)
+    if library in ("stax", "linen") and input_shape is None:
+        raise ModelError(f"module {name!r} needs `input_shape` for its initial values", current_loc())
+    match library:
+        case "stax":
+            init, apply = nn
+            return functools.partial(apply, param(f"{name}$params", lambda key: init(key, input_shape)[1]))
+        case "linen":
+            settings = {"input_shape": input_shape, **_linen_settings(apply_rng, mutable)}
+            return _call(contrib.flax_module, name, nn, **settings)
+        case "nnx":
+            return _call(contrib.nnx_module, name, nn)
+        case _:
+            return _call(contrib.eqx_module, name, nn)
+
+
+def random_module(
+    name: str,
+    nn: Any,
+    prior: Prior,
+    input_shape: tuple[int, ...] | None = None,
+    *,
+    apply_rng: Sequence[str] | None = None,
+    mutable: Sequence[str] | None = None,
+) -> Any:
+    """A Bayesian neural network: each of its arrays is a latent site ``name/path``.
+
+    Args:
+        name: unique within the model.
+        nn: as for `module`.
+        prior: one distribution for all arrays, distributions by path (arrays without one stay parameters; stax has
+            no names, so there every path is given), or a function from (path, shape) to a distribution.
+        input_shape: as for `module`.
+        apply_rng: as for `module`.
+        mutable: as for `module`.
+
+    Returns:
+        The network with its parameters bound.
+    """
+    library = _library(name, nn)
+    if library in ("stax", "linen") and input_shape is None:
+        raise ModelError(f"module {name!r} needs `input_shape` for the shapes of its parameters", current_loc())
+    match library:
+        case "stax":
+            return _random_stax(name, nn, prior, input_shape)
+        case "linen":
+            settings = {"input_shape": input_shape, **_linen_settings(apply_rng, mutable)}
+            return _call(contrib.random_flax_module, name, nn, prior, **settings)
+        case "nnx":
+            return _call(contrib.random_nnx_module, name, nn, prior)
+        case _:
+            return _call(contrib.random_eqx_module, name, nn, prior)
+
+
+def _library(name: str, nn: Any) -> str:
+    """Which library a network is from, told without importing it."""
+    if isinstance(nn, tuple) and len(nn) == 2 and all(map(callable, nn)):
+        return "stax"
+    bases = [f"{c.__module__}." for c in type(nn).__mro__]
+    for library, package in (("linen", "flax.linen."), ("nnx", "flax.nnx."), ("equinox", "equinox.")):
+        if any(base.startswith(package) for base in bases):
+            return library
+    raise SiteTypeError(
+        f"module {name!r} must be a stax pair (init, apply), a Flax module or an Equinox module, "
+        f"got {type(nn).__name__}",
+        current_loc(),
+    )
+
+
+def _linen_settings(apply_rng: Sequence[str] | None, mutable: Sequence[str] | None) -> dict[str, Any]:
+    return {
+        "apply_rng": list(apply_rng) if apply_rng else None,
+        "mutable": list(mutable) if mutable else None,
+    }
+
+
+def _call(function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
+    with bridged():
+        return function(name, *args, **kwargs)
+
+
+def _random_stax(name: str, nn: tuple[Any, Any], prior: Prior, input_shape: tuple[int, ...] | None) -> Any:
+    init, apply = nn
+    shapes = jax.eval_shape(lambda key: init(key, input_shape)[1], jax.random.key(0))
+    paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
+    with scope(prefix=name):
+        weights = [_weight(".".join(str(part.idx) for part in path), x.shape, prior) for path, x in paths]
+    return functools.partial(apply, jax.tree_util.tree_unflatten(treedef, weights))
+
+
+def _weight(path: str, shape: tuple[int, ...], prior: Prior) -> Any:
+    if isinstance(prior, Mapping):
+        if path not in prior:
+            raise ModelError(f"parameter {path!r} of shape {shape} has no prior", current_loc())
+        fn = prior[path]
+    else:
+        fn = prior if isinstance(prior, Distribution) else prior(path, shape)
+    return sample(path, fn.expand(jnp.broadcast_shapes(shape[: len(shape) - fn.event_dim])).to_event())
