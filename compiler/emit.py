@@ -88,7 +88,7 @@ def _stage_plate(site: Site) -> Any:
 
 
 def _stage_param(site: Site) -> Any:
-    init = site.fn(staging.bind_key(site.name)) if callable(site.fn) else site.fn
+    init = site.fn(staging.bind_key(site.name)) if site.draws_init else site.fn
     _check_has_init(site, init)
     return staging.bind_param(site.name, init, site.constraint, site.cond_indep_stack)
 
@@ -129,7 +129,13 @@ def _run(site: Site) -> Any:
         return site.value
     if site.type == "param":
         _check_has_init(site, site.fn)
-        return site.fn(_key(site)) if callable(site.fn) else site.fn
+        if site.draws_init and site.rng_key is None:
+            raise ModelError(
+                f"param {site.name!r} draws its initial value but there is no random key; wrap the model in "
+                "handlers.seed",
+                current_loc(),
+            )
+        return site.fn(_key(site)) if site.draws_init else site.fn
     key = _key(site)
     if key is None:
         hidden = " (block hides it from the compiled model)" if is_compiling() else ""
@@ -138,7 +144,12 @@ def _run(site: Site) -> Any:
             "pass rng_key, or use plait.compile",
             current_loc(),
         )
-    return site.fn.sample(key, site.sample_shape)
+    try:
+        return site.fn.sample(key, site.sample_shape)
+    except NotImplementedError:
+        raise ModelError(
+            f"site {site.name!r} ({type(site.fn).__name__}) has no draws; give its value", current_loc()
+        ) from None
 
 
 def _subsample(site: Site) -> Any:
@@ -171,11 +182,6 @@ def _key(site: Site) -> Any:
 def _check_has_init(site: Site, init: Any) -> None:
     if init is None:
         raise ModelError(f"param {site.name!r} has no initial value; pass init_value", current_loc())
-    if callable(init) and site.rng_key is None:
-        raise ModelError(
-            f"param {site.name!r} draws its initial value but there is no random key; wrap the model in handlers.seed",
-            current_loc(),
-        )
 
 
 # -- shapes ---------------------------------------------------------------------------------------------
@@ -222,12 +228,13 @@ def _settle_shapes(site: Site) -> None:
 
 def _batch_of_value(site: Site, batch: tuple[int, ...]) -> tuple[int, ...]:
     event = tuple(site.fn.event_shape)
-    shape = _broadcast(site, "the observed value", jnp.shape(site.value)[_steps(site) :], batch + event)
-    if shape != batch + event and site.cond_indep_stack:
-        plates = ", ".join(f"{p.name!r} of size {p.size}" for p in site.cond_indep_stack)
+    what = "the substituted value" if site.substituted else "the observed value"
+    shape = _broadcast(site, what, jnp.shape(site.value)[_steps(site) :], batch + event)
+    if shape != batch + event and (site.cond_indep_stack or site.substituted):
+        beyond = "its plate" if site.cond_indep_stack else "its shape"
         raise ModelError(
-            f"site {site.name!r} of shape {batch + event} (plate {plates}) got a value of shape "
-            f"{jnp.shape(site.value)}, which broadcasts it beyond its plate; reshape the value",
+            f"site {site.name!r} of shape {batch + event}{_plates(site)} got a value of shape "
+            f"{jnp.shape(site.value)}, which broadcasts it beyond {beyond}; reshape the value",
             current_loc(),
         )
     return shape[: len(shape) - len(event)]
@@ -238,6 +245,15 @@ def _broadcast(site: Site, what: str, shape: tuple[int, ...], onto: tuple[int, .
         return jnp.broadcast_shapes(shape, onto)
     except ValueError:
         raise ModelError(
-            f"site {site.name!r} has shape {onto}, {what} has shape {shape}: they do not broadcast",
+            f"site {site.name!r} has shape {onto}{_plates(site)}, {what} has shape {shape}: they do not broadcast",
             current_loc(),
         ) from None
+
+
+def _plates(site: Site) -> str:
+    """`` (plate 'rows' of size 4)``: the plates that a site is in, for an error."""
+    if not site.cond_indep_stack:
+        return ""
+    whole = [f"{p.name!r} of size {p.size}" for p in site.cond_indep_stack if p.full_size is None]
+    parts = [f"{p.name!r}, {p.size} of {p.full_size}" for p in site.cond_indep_stack if p.full_size is not None]
+    return f" (plate {', '.join(whole + parts)})"

@@ -45,6 +45,7 @@ class Bridge(OwnMessenger):
 
     def __init__(self) -> None:
         super().__init__()
+        self.asked: set[str] = set()  # params that a module asked for before it gave their initial values
         self._full_sizes: dict[str, int] = {}
         self._mutables: dict[str, tuple[Any, Any]] = {}  # what a module may change, and its leaves before
         self._answers: dict[str, Callable[[Message], None]] = {
@@ -105,7 +106,8 @@ class Bridge(OwnMessenger):
         init = msg["value"]
         if init is None:
             init = msg["fn"](*msg["args"], **msg["kwargs"])
-        if init is None:  # a module asks whether there is a value already
+        if init is None:  # a module asks whether there is a value already, and goes on with its own
+            self.asked.add(msg["name"])
             msg["fn"] = lambda *args, **kwargs: None
             return
         constraint = msg["kwargs"].get("constraint", constraints.real)
@@ -142,9 +144,8 @@ class Bridge(OwnMessenger):
         holder = msg["value"]
         if holder is None or not is_compiling():
             return
-        leaves = staging.bind_param(msg["name"], holder, constraints.real, ())
-        msg["value"] = leaves
-        self._mutables[msg["name"]] = leaves, jax.tree.leaves(leaves)
+        holder.update(staging.bind_param(msg["name"], dict(holder), constraints.real, ()))  # the module keeps it
+        self._mutables[msg["name"]] = holder, jax.tree.leaves(holder)
 
     def _inspect(self, msg: Message) -> None:
         site = Site("inspect", "mask", mask=msg["mask"], foreign=True)

@@ -57,6 +57,11 @@ class Site:
         """Whether it only asks the handlers, and is no site."""
         return self.type in ("inspect", "prng_key")
 
+    @property
+    def draws_init(self) -> bool:
+        """Whether it is a param whose initial value is a function of a random key."""
+        return self.type == "param" and callable(self.fn) and not self.foreign
+
     def __getitem__(self, name: str) -> Any:
         try:
             return getattr(self, name)
@@ -149,3 +154,10 @@ def walk(site: Site) -> list[Frame]:
         if site.hidden:
             break
     return passed
+
+
+def requested_key() -> Any:
+    """A random key from the open handlers, or None where none of them has one."""
+    statement = Site("prng_key", "prng_key")
+    walk(statement)
+    return statement.rng_key

@@ -18,7 +18,7 @@ from plait.compiler.numpyro_bridge import Bridge
 from plait.compiler.source import current_loc, exception_loc, raised_by_numpyro
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
-from plait.ir.graph import Graph, Node, ancestors
+from plait.ir.graph import Graph, Node, ancestors, make, rewrite
 from plait.ir.ops import Deterministic, Input, Param, Plate, Sample, Site, from_aval, inputs
 
 
@@ -104,7 +104,7 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
             raise
         raise ModelError(str(e).rstrip("."), exception_loc(e)) from e
     arrays = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
-    graph = import_graph(closed, arrays)
+    graph = _with_params_adopted(import_graph(closed, arrays), bridge.asked)
     _refuse_lost_sites(graph, compiling)
     _refuse_duplicate_names(graph)
     graph = _without_unused_params(graph)
@@ -178,15 +178,30 @@ def _refuse_hidden_randomness(graph: Graph) -> None:
             random.add(node)
 
 
+def _with_params_adopted(graph: Graph, asked: set[str]) -> Graph:
+    """What a module computes with its initial values it computes with its param site: ``f init  ⇒  f param``.
+
+    NumPyro's modules hand the initial values to the site and go on with them instead of with the site's value.
+    """
+    if not asked:
+        return graph
+    sites: dict[Node, Node] = {}
+
+    def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
+        if isinstance(node.op, Param) and node.op.name in asked:
+            sites[args[0]] = make(node.op, args, node.loc)
+            return sites[args[0]]
+        return make(node.op, [sites.get(a, a) for a in args], node.loc) if sites.keys() & set(args) else None
+
+    return rewrite(graph, rule)
+
+
 def _without_unused_params(graph: Graph) -> Graph:
-    """Drops modules whose every array got a prior, so that nothing reads their param site, and keys that none asks."""
-    modules = {n for n in graph.of(Param) if n.op.name.endswith("$params")}  # type: ignore[attr-defined]
-    keys = set(inputs(graph, Input.KEY))
-    read = ancestors(n for n in graph.roots if n not in modules | keys)
-    used = {n.op.name for n in modules & read}  # type: ignore[attr-defined]
-    unused = {n for n in modules if n.op.name not in used}  # type: ignore[attr-defined]
-    alive = ancestors(n for n in graph.roots if n not in unused | keys)
-    return Graph(tuple(n for n in graph if n in alive)) if unused | keys - alive else graph
+    """Drops a module's arrays that have priors of their own, so that nothing reads their params, and unused keys."""
+    optional = {n for n in graph.of(Param) if n.op.name.endswith("$params")}  # type: ignore[attr-defined]
+    optional |= set(inputs(graph, Input.KEY))
+    needed = ancestors(n for n in graph.roots if n not in optional)
+    return graph if optional <= needed else Graph(tuple(n for n in graph if n in needed))
 
 
 def _refuse_lost_sites(graph: Graph, compiling: Compiling) -> None:

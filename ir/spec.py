@@ -86,7 +86,15 @@ class Spec:
         return dict(self.fields).get(name)
 
 
-Part = Leaf | Static | Seq | Map | Spec
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """A function that closes over arrays of the model, such as the drift of an SDE; `code` has empty cells."""
+
+    code: Static
+    cells: tuple[Part, ...]
+
+
+Part = Leaf | Static | Seq | Map | Spec | Closure
 
 
 def flatten(obj: Any, what: str) -> tuple[list[Any], Part]:
@@ -100,7 +108,8 @@ def flatten(obj: Any, what: str) -> tuple[list[Any], Part]:
         The arrays, each one once, and the rest.
 
     Raises:
-        ModelError: a function hides a traced value in its closure, where nobody could see it.
+        ModelError: something that is no distribution, function or container holds a traced value, where nobody
+            could see it.
     """
     leaves: list[Any] = []
     seen: dict[int, int] = {}
@@ -122,7 +131,13 @@ def flatten(obj: Any, what: str) -> tuple[list[Any], Part]:
             return Map(type(x), tuple((k, take(v, numbers)) for k, v in x.items()))
         if isinstance(x, (Distribution, constraints.Constraint, Transform)):
             return take_object(x)
+        if isinstance(x, types.FunctionType) and x.__closure__ and _hides_tracer(closure_values(x), set()):
+            return Closure(Static(_with_cells(x, [types.CellType() for _ in x.__closure__])), take_cells(x))
         return Static(_checked_static(x, what))
+
+    def take_cells(x: Any) -> tuple[Part, ...]:
+        _checked_static((x.__defaults__, x.__kwdefaults__), what)
+        return tuple(take(v, False) for v in closure_values(x))
 
     def take_object(x: Any) -> Part:
         if not isinstance(x, Distribution) and not _has_array(x):
@@ -149,6 +164,8 @@ def rebuild(part: Part, leaves: Sequence[Any]) -> Any:
             return cls(rebuild(item, leaves) for item in items)
         case Map(cls, pairs):
             return cls((key, rebuild(item, leaves)) for key, item in pairs)
+        case Closure(code, cells):
+            return _with_cells(code.value, [types.CellType(rebuild(cell, leaves)) for cell in cells])
         case Spec(cls, fields):
             obj: Any = object.__new__(cls)
             obj.__dict__.update({name: rebuild(item, leaves) for name, item in fields})
@@ -168,6 +185,8 @@ def spec_text(part: Part, names: Sequence[str]) -> str:
             return f"[{', '.join(spec_text(item, names) for item in items)}]"
         case Map(_, pairs):
             return f"{{{', '.join(f'{k}: {spec_text(v, names)}' for k, v in pairs)}}}"
+        case Closure(code):
+            return _static_text(code)
         case Spec():
             return _object_text(part, names)
 
@@ -254,7 +273,7 @@ def _leaf_indices(part: Part) -> list[int]:
             return [index]
         case Static():
             return []
-        case Seq(_, items):
+        case Seq(_, items) | Closure(_, items):
             return [i for item in items for i in _leaf_indices(item)]
         case Map(_, pairs) | Spec(_, pairs):
             return [i for _, item in pairs for i in _leaf_indices(item)]
@@ -317,6 +336,15 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, types.FunctionType):
         return [*closure_values(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
     return list(getattr(value, "__dict__", {}).values())
+
+
+def _with_cells(function: Any, cells: Sequence[Any]) -> Any:
+    """The function with other values in its closure."""
+    copy = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells)
+    )
+    copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, function.__qualname__
+    return copy
 
 
 def closure_values(function: Any) -> list[Any]:

@@ -64,3 +64,35 @@ def refused(error, *says, at=None):
         assert part in message
     if at is not None:
         assert message.endswith(line(at)), f"{message!r} does not blame {line(at)}"
+
+
+def compiled(model, *args, **kwargs):
+    """``model(plait, *args)``, compiled."""
+    return plait.compile(partial(model, plait), *args, **kwargs)
+
+
+def seeded(model):
+    """The model with a key, which a plate needs to draw a subsample, also when it is compiled."""
+    return lambda ppl, *args: ppl.handlers.seed(partial(model, ppl), 0)(*args)
+
+
+def eagerly(model, *args):
+    """One eager run of plait, with a key and a trace."""
+    return plait.handlers.trace(plait.handlers.seed(model, 0)).get_trace(*args)
+
+
+# A refusal that belongs to both ways of running a model: ``run(model, *args)``.
+either_way = pytest.mark.parametrize("run", [plait.compile, eagerly], ids=["compiled", "eagerly"])
+
+SHAPES = {
+    "numpyro": partial(drawn_shapes, numpyro),
+    "eagerly": partial(drawn_shapes, plait),
+    "compiled": lambda model, *args: compiled(model, *args).shapes,
+}
+# The shapes of a model's latents, NumPyro's and ours: ``shapes(model, *args)``.
+each_way = pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
+
+
+def any_error(ppl):
+    """What a model is refused with: ours is a `ModelError`, NumPyro's may be anything."""
+    return plait.ModelError if ppl is plait else Exception

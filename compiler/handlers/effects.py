@@ -13,9 +13,9 @@ import numpy as np
 from plait.compiler.handlers.base import Handler, Model
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.source import current_loc
-from plait.compiler.stack import Site, is_compiling
+from plait.compiler.stack import Site, is_compiling, requested_key
 from plait.ir.errors import ModelError
-from plait.ir.types import PlateFrame
+from plait.ir.types import Loc, PlateFrame
 
 
 class seed(Handler):
@@ -48,15 +48,23 @@ class seed(Handler):
         self._keys.pop()
 
     def process(self, site: Site) -> None:
-        takes_one = site.type in ("sample", "param", "prng_key")
-        takes_one |= site.type == "plate" and site.fn.full_size is not None
-        if not takes_one or site.type in self._hidden or site.value is not None or site.rng_key is not None:
-            return
-        if site.type == "param" and not callable(site.fn):
+        if site.type in self._hidden or not takes_key(site):
             return
         # While compiling, the sampler's own keys decide; only a plate's subsample or a hidden site asks for ours.
         later = self._keys[-1].reserve()
         site.rng_key = later if is_compiling() else later()
+
+
+def takes_key(site: Site) -> bool:
+    """Whether a random key decides the site's value, and it has none yet."""
+    if site.value is not None or site.rng_key is not None:
+        return False
+    match site.type:
+        case "param":
+            return site.draws_init
+        case "plate":
+            return site.fn.full_size is not None
+    return site.type in ("sample", "prng_key")
 
 
 class _Keys:
@@ -117,6 +125,8 @@ class block(Handler):
 
     def process(self, site: Site) -> None:
         site.hidden = site.type != "prng_key" and bool(self._hides(site))
+        if site.hidden and takes_key(site):  # keys come through
+            site.rng_key = requested_key()
 
 
 class scale(Handler):
@@ -211,14 +221,18 @@ class trace(Handler):
     def __enter__(self) -> dict[str, Site]:
         super().__enter__()
         self.sites: dict[str, Site] = {}
+        self._lines: dict[str, Loc | None] = {}
         return self.sites
 
     def finish(self, site: Site) -> None:
         if site.is_statement:
             return
         if (first := self.sites.get(site.name)) is not None and not _is_same_plate(first, site):
-            raise ModelError(f"two sites are called {site.name!r}; rename one", current_loc())
-        self.sites[site.name] = site
+            raise ModelError(
+                f"two sites are called {site.name!r}, the other one at {self._lines[site.name]}; rename one",
+                current_loc(),
+            )
+        self.sites[site.name], self._lines[site.name] = site, current_loc()
 
     def get_trace(self, *args: Any, **kwargs: Any) -> dict[str, Site]:
         """Runs the model and returns its sites by name."""

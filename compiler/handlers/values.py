@@ -10,7 +10,7 @@ from numpyro.infer.reparam import Reparam
 
 from plait.compiler.handlers.base import Handler, Model, lookup
 from plait.compiler.source import current_loc
-from plait.compiler.stack import Site
+from plait.compiler.stack import Site, requested_key
 from plait.ir.errors import ModelError
 
 
@@ -75,6 +75,8 @@ class uncondition(Handler):
         if site.type == "sample" and site.is_observed and not site.is_factor:
             site.infer |= {"was_observed": True, "obs": site.value}
             site.value, site.is_observed = None, False
+            if site.rng_key is None:
+                site.rng_key = requested_key()
 
 
 class do(Handler):

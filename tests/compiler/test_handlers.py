@@ -227,36 +227,6 @@ def compile_counter():
 
 
 @both
-@pytest.mark.parametrize("handler", ["substitute", "condition"])
-def test_row_76_the_outermost_wins(ppl, handler):
-    h = getattr(ppl.handlers, handler)
-
-    def run():
-        with h(data={"x": 1.0}), h(data={"x": 2.0}):
-            return ppl.sample("x", dist.Normal(0.0, 1.0))
-
-    assert run() == 1.0
-
-
-def test_row_76_compiled():
-    def nested(ppl, handler):
-        h = getattr(ppl.handlers, handler)
-        with h(data={"x": 1.0}), h(data={"x": 2.0}):
-            ppl.sample("x", dist.Normal(0.0, 1.0))
-
-    for handler in ("substitute", "condition"):
-        expected = dist.Normal(0.0, 1.0).log_prob(1.0)
-        assert_allclose(log_joint(plait, nested, {}, handler), expected, rtol=1e-6)
-
-
-@both
-@pytest.mark.parametrize(("handler", "value"), [("substitute", 7.0), ("condition", 3.0)])
-def test_row_77_substitute_replaces_a_deterministic_and_condition_does_not(ppl, handler, value):
-    with getattr(ppl.handlers, handler)(data={"d": 7.0}):
-        assert ppl.deterministic("d", 3.0) == value
-
-
-@both
 def test_substituted_stays_unobserved_and_conditioned_does_not(ppl):
     for handler, observed in (("substitute", False), ("condition", True)):
         run = getattr(ppl.handlers, handler)(ppl.handlers.seed(partial(pair, ppl), 0), data={"mu": 0.5})
@@ -494,24 +464,6 @@ def test_trace_as_a_context_manager():
 def test_trace_under_compile_does_not_change_the_density():
     compiled = plait.compile(plait.handlers.trace(partial(model, plait)), y=Y)
     assert_allclose(compiled.log_joint(VALUES), log_joint(numpyro, model, VALUES, Y), rtol=1e-6)
-
-
-@both
-@pytest.mark.parametrize(("divider", "prefix"), [("/", "a"), ("::", "a"), ("", "a")])
-def test_row_79_scope_renames_sites_plates_and_frames(ppl, divider, prefix):
-    def scoped(ppl):
-        with ppl.handlers.scope(prefix=prefix, divider=divider), ppl.plate("rows", 2):
-            ppl.sample("x", dist.Normal(0.0, 1.0), obs=0.0)
-            ppl.deterministic("d", 1.0)
-
-    found = sites(ppl, scoped)
-    names = [f"{prefix}{divider}{n}" for n in ("rows", "x", "d")]
-    assert sorted(found) == sorted(names)
-    assert [f.name for f in found[names[1]]["cond_indep_stack"]] == [names[0]]
-    if ppl is plait:
-        graph = plait.compile(partial(scoped, plait)).graph
-        assert [n.op.label for n in graph if n.op.label] == names
-        assert [p.name for n in graph if n.op.label == names[1] for p in n.op.plates] == [names[0]]
 
 
 def test_nested_scopes():

@@ -211,25 +211,6 @@ def test_one_scan_body_function_is_the_python_loop():
         assert_allclose(a, b, rtol=1e-5)
 
 
-def test_one_scan_body_with_latents_under_two_scopes():
-    def step(carry, _):
-        x = plait.sample("x", dist.Normal(carry, 1.0))
-        return x, x
-
-    def walks():
-        for prefix, scale in (("a", 1.0), ("b", 4.0)):
-            with plait.handlers.scope(prefix=prefix), plait.handlers.scale(scale=scale):
-                jax.lax.scan(step, jnp.float32(0.0), None, length=3)
-
-    compiled = plait.compile(walks)
-    assert compiled.shapes == {"a/x": (3,), "b/x": (3,)}
-    x = np.array([0.3, 0.1, -0.5], np.float32)
-    terms = compiled.log_prob_terms({"a/x": x, "b/x": x})
-    expected = dist.Normal(np.array([0.0, 0.3, 0.1]), 1.0).log_prob(x)
-    assert_allclose(terms["a/x"], expected, rtol=1e-5)
-    assert_allclose(terms["b/x"], 4 * expected, rtol=1e-5)
-
-
 def test_two_calls_of_a_jitted_helper_in_one_place_are_a_duplicate():
     @jax.jit
     def helper():
@@ -240,22 +221,6 @@ def test_two_calls_of_a_jitted_helper_in_one_place_are_a_duplicate():
 
     with refused(plait.ModelError, "two sites are called 'x'", at=helper.__wrapped__):
         plait.compile(twice)
-
-
-def test_two_compiles_share_a_jitted_helper():
-    helper = make_helper(plait, jax.jit)
-
-    def first(y):
-        with plait.handlers.scale(scale=2.0):
-            helper(jnp.float32(0.3), y)
-
-    def second(y):
-        helper(jnp.float32(0.3), y)
-
-    values = {"s": np.float32(0.8)}
-    one, two, again = (plait.compile(m, Y).log_joint(values) for m in (first, second, first))
-    assert_allclose(one, 2 * two, rtol=1e-5)
-    assert_allclose(one, again, rtol=0)
 
 
 def test_a_jitted_helper_in_a_compiled_model_and_eagerly():

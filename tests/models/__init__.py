@@ -1,10 +1,11 @@
 """The models that every test of every pass runs over.
 
 `MODELS` run as they stand under NumPyro and plait (a few through a NumPyro twin), `SCAN_MODELS` have sites
-inside a plain `lax.scan`, and `EMPTY` has no site. All latents are continuous.
+inside JAX's own loops and branches, and `EMPTY` has no site. All latents are continuous.
 """
 
 from . import (
+    branching,
     control,
     factors,
     hierarchical,
@@ -25,6 +26,7 @@ MODELS: tuple[Model, ...] = (
     # Half-Cauchy scale: no moments.
     Model("eight_schools", hierarchical.eight_schools, hierarchical.eight_schools_data, prior_moments=False),
     Model("eight_schools_noncentered", hierarchical.eight_schools_noncentered, hierarchical.eight_schools_data),
+    Model("eight_schools_reparam", hierarchical.eight_schools_reparam, hierarchical.eight_schools_data),
     Model("radon", hierarchical.radon, hierarchical.radon_data),
     Model("correlated_slopes", hierarchical.correlated_slopes, hierarchical.correlated_slopes_data),
     Model("logistic_regression", regression.logistic_regression, regression.logistic_regression_data),
@@ -35,6 +37,7 @@ MODELS: tuple[Model, ...] = (
     Model("nested_allocated", plates.nested_allocated, plates.cube_data),
     Model("nested_outer_left", plates.nested_outer_left, plates.matrix_data),
     Model("crossed", plates.crossed, plates.matrix_data),
+    Model("subsampled", plates.subsampled, plates.minibatch_data),
     Model("same_size_plates", plates.same_size_plates, plates.square_data),
     Model("scaled", weights.scaled, weights.rows_data),
     Model("masked_observations", weights.masked_observations, weights.nan_data),
@@ -76,6 +79,13 @@ SCAN_MODELS: tuple[Model, ...] = (
     Model("plate_in_scan", scans.plate_in_scan, scans.panel_data, twin=scans.plate_scan_twin),
     Model("plate_around_scan", scans.plate_around_scan, scans.panel_data, twin=scans.plate_scan_twin),
     Model("vector_walk", scans.vector_walk, scans.choices_data, twin=scans.vector_walk_twin),
+    Model("regimes", branching.regimes, branching.regimes_data, twin=branching.regimes_twin),
+    Model(
+        "switching_walk",
+        branching.switching_walk,
+        branching.switching_walk_data,
+        twin=branching.switching_walk_twin,
+    ),
 )
 
 EMPTY = Model("empty", factors.empty, factors.empty_data)

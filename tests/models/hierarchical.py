@@ -5,6 +5,7 @@ from types import ModuleType
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.infer.reparam import LocScaleReparam, TransformReparam
 
 from .model import Array
 
@@ -34,6 +35,20 @@ def eight_schools_data() -> dict[str, np.ndarray]:
         "sigma": np.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0]),
         "y": np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]),
     }
+
+
+def eight_schools_reparam(ppl: ModuleType, sigma: Array, y: Array | None = None) -> None:
+    """The centered model, un-centered by `handlers.reparam`; the scale through `TransformReparam`."""
+
+    def centered() -> None:
+        mu = ppl.sample("mu", dist.Normal(0, 5))
+        tau = ppl.sample("tau", dist.TransformedDistribution(dist.Normal(0, 1), dist.transforms.ExpTransform()))
+        with ppl.plate("schools", len(sigma)):
+            theta = ppl.sample("theta", dist.Normal(mu, tau))
+            ppl.sample("y", dist.Normal(theta, sigma), obs=y)
+
+    config = {"theta": LocScaleReparam(0.3), "tau": TransformReparam()}
+    ppl.handlers.reparam(centered, config=config)()
 
 
 def radon(ppl: ModuleType, county: Array, floor: Array, uranium: Array, y: Array | None = None) -> None:

@@ -2,8 +2,10 @@
 
 from types import ModuleType
 
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from numpyro.distributions import constraints
 
 from .model import Array
 
@@ -58,6 +60,28 @@ def same_size_plates(ppl: ModuleType, y: Array) -> None:
         into = ppl.sample("into", dist.Normal(1, 2))
         with ppl.plate("senders_again", y.shape[0], dim=-2):
             ppl.sample("y", dist.Normal(out - 2 * into, 1), obs=y)
+
+
+def subsampled(ppl: ModuleType, y: Array, rows: Array, columns: Array) -> None:
+    """Two crossed plates, 3 of 5 rows and 2 of 4 columns, with positive latents of the rows and a param of each."""
+
+    def model() -> None:
+        sd = ppl.param("sd", jnp.full(5, 0.5), constraint=constraints.positive)
+        mu = ppl.sample("mu", dist.Normal(0, 1))
+        over_rows = ppl.plate("rows", 5, subsample_size=3, dim=-2)
+        with over_rows as r:
+            local = ppl.sample("local", dist.LogNormal(mu, sd[r, None]))
+        with over_rows, ppl.plate("columns", 4, subsample_size=2, dim=-1):
+            batch = ppl.subsample(y, event_dim=0)
+            ppl.sample("y", dist.Normal(local, 1), obs=batch)
+            ppl.factor("f", -0.1 * mu**2)
+
+    ppl.handlers.substitute(model, data={"rows": jnp.asarray(rows), "columns": jnp.asarray(columns)})()
+
+
+def minibatch_data() -> dict[str, np.ndarray]:
+    y = np.random.default_rng(7).normal(size=(5, 4))
+    return {"y": y, "rows": np.array([4, 0, 3]), "columns": np.array([1, 2])}
 
 
 def matrix_data() -> dict[str, np.ndarray]:
