@@ -118,8 +118,8 @@ class _OpenPlate(Frame):
         site.cond_indep_stack = (*site.cond_indep_stack, self.plate)
         if site.type == "sample":
             expand(site)
-            if self.plate.full_size is not None:
-                site.scale = self.plate.weight * (1.0 if site.scale is None else site.scale)
+        if self.plate.full_size is not None and site.type != "deterministic":  # a param may be lifted further out
+            site.scale = self.plate.weight * (1.0 if site.scale is None else site.scale)
 
     def taken(self, what: str, value: Any, event_dim: int) -> Any:
         shape, axis = jnp.shape(value), self.plate.dim - event_dim

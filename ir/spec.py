@@ -111,46 +111,62 @@ def flatten(obj: Any, what: str) -> tuple[list[Any], Part]:
         ModelError: something that is no distribution, function or container holds a traced value, where nobody
             could see it.
     """
-    leaves: list[Any] = []
-    seen: dict[int, int] = {}
+    taken = _Taken(what)
+    part = taken.apart(obj, False)
+    return taken.leaves, part
 
-    def leaf(x: Any) -> Leaf:
-        if id(x) not in seen or isinstance(x, (int, float, complex)):
-            seen[id(x)] = len(leaves)
-            leaves.append(x)
-        return Leaf(seen[id(x)])
 
-    def take(x: Any, numbers: bool) -> Part:
+class _Taken:
+    """The arrays of an object that is being taken apart, each one once."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.leaves: list[Any] = []
+        self._seen: dict[int, int] = {}
+        self._open: list[types.FunctionType] = []
+
+    def leaf(self, x: Any) -> Leaf:
+        if id(x) not in self._seen or isinstance(x, (int, float, complex)):
+            self._seen[id(x)] = len(self.leaves)
+            self.leaves.append(x)
+        return Leaf(self._seen[id(x)])
+
+    def apart(self, x: Any, numbers: bool) -> Part:
+        """A field's value; `numbers` says whether Python numbers in it are arrays too."""
         if isinstance(x, (bool, np.bool_)) or x is None:
             return Static(x)
         if isinstance(x, (jax.Array, np.ndarray, np.generic)) or (numbers and isinstance(x, (int, float, complex))):
-            return leaf(x)
+            return self.leaf(x)
         if isinstance(x, (list, tuple)) and not hasattr(x, "_fields"):
-            return Seq(type(x), tuple(take(v, numbers) for v in x))
+            return Seq(type(x), tuple(self.apart(v, numbers) for v in x))
         if isinstance(x, dict):
-            return Map(type(x), tuple((k, take(v, numbers)) for k, v in x.items()))
+            return Map(type(x), tuple((k, self.apart(v, numbers)) for k, v in x.items()))
         if isinstance(x, (Distribution, constraints.Constraint, Transform)):
-            return take_object(x)
-        if isinstance(x, types.FunctionType) and x.__closure__ and _hides_tracer(closure_values(x), set()):
-            return Closure(Static(_with_cells(x, [types.CellType() for _ in x.__closure__])), take_cells(x))
-        return Static(_checked_static(x, what))
+            return self.fields(x)
+        if isinstance(x, types.FunctionType) and _hides_tracer(closure_values(x), set()):
+            return self.closure(x)
+        return Static(_checked_static(x, self.what))
 
-    def take_cells(x: Any) -> tuple[Part, ...]:
-        _checked_static((x.__defaults__, x.__kwdefaults__), what)
-        return tuple(take(v, False) for v in closure_values(x))
+    def closure(self, x: types.FunctionType) -> Closure:
+        _checked_static((x.__defaults__, x.__kwdefaults__), self.what)
+        if x in self._open:  # it calls itself, so there would be no end
+            _checked_static(x, self.what)
+        self._open.append(x)
+        code = _with_cells(x, [types.CellType() for _ in x.__closure__ or ()])
+        cells = tuple(self.apart(v, False) for v in closure_values(x))
+        self._open.pop()
+        return Closure(Static(code), cells)
 
-    def take_object(x: Any) -> Part:
+    def fields(self, x: Any) -> Part:
         if not isinstance(x, Distribution) and not _has_array(x):
             return Static(x)
         declared = set(type(x).gather_pytree_data_fields()) if isinstance(x, Distribution) else set()
-        fields = [
-            (name, take(value, name in declared))
+        found = [
+            (name, self.apart(value, name in declared))
             for name, value in sorted(_state(x).items())
             if name in declared or not isinstance(inspect.getattr_static(type(x), name, None), lazy_property)
         ]
-        return Spec(type(x), tuple(fields))
-
-    return leaves, take(obj, False)
+        return Spec(type(x), tuple(found))
 
 
 def rebuild(part: Part, leaves: Sequence[Any]) -> Any:

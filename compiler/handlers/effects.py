@@ -162,7 +162,7 @@ class mask(Handler):
         self._mask = mask
 
     def process(self, site: Site) -> None:
-        if self._mask is not True or site.type == "inspect":
+        if site.type == "inspect" or (site.type == "sample" and self._mask is not True):
             site.mask = self._mask if site.mask is None else self._mask & site.mask
 
 

@@ -291,7 +291,23 @@ def test_a_function_over_constants_is_part_of_the_program():
     assert_allclose(rebuild(part, leaves).log_prob(2.0), dist.Normal(0.0, 1.0).log_prob(0.0))
 
 
-@pytest.mark.parametrize("hide", ["closure", "partial", "nested", "bound method", "default"])
+def test_a_closure_over_a_latent_is_taken_apart():
+    def model():
+        c = plait.sample("c", dist.Normal(0.0, 1.0))
+
+        def shifted(v):
+            return v - 2 * c
+
+        plait.sample("y", WithFunction(lambda v: shifted(v)), obs=1.0)  # noqa: PLW0108
+
+    compiled = plait.compile(model, check=1)
+    value, grad = jax.value_and_grad(lambda c: compiled.log_joint({"c": c}))(0.25)
+    normal = dist.Normal(0.0, 1.0)
+    assert_allclose(value, normal.log_prob(0.25) + normal.log_prob(0.5), rtol=1e-6)
+    assert_allclose(grad, -0.25 + 2 * 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("hide", ["partial", "recursive", "bound method", "default"])
 def test_a_function_that_closes_over_a_traced_value_is_refused(hide):
     from functools import partial
 
@@ -303,13 +319,12 @@ def test_a_function_that_closes_over_a_traced_value_is_refused(hide):
             return v - self.value
 
     def f(hidden):
-        def inner(v):
-            return v - hidden
+        def recursive(v):
+            return v - hidden if v < 0 else recursive(v - 1)
 
         link = {
-            "closure": inner,
             "partial": partial(lambda h, v: v - h, hidden),
-            "nested": lambda v: inner(v),  # noqa: PLW0108
+            "recursive": recursive,
             "bound method": Holder(hidden).shift,
             "default": lambda v, h=hidden: v - h,
         }[hide]
