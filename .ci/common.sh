@@ -20,13 +20,14 @@ sys.exit(not (sys.version_info[:2] == (3, int(minor)) if minor else sys.version_
 PYTHON
 }
 
-# install PYTHON FOLDER: makes an environment there, with plait (editable) and all that its tests need, and activates it.
+# install PYTHON FOLDER [PIP OPTIONS]: makes an environment there, with plait (editable) and all that its tests need, and
+# activates it.
 install() {
     heading "Installing for $("$1" --version) in a new environment"
     "$1" -m venv --clear "$2"
     # shellcheck disable=SC1091  # the file does not exist before this runs
     source "$2/bin/activate"
-    python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+    python -m pip install --quiet --disable-pip-version-check --editable '.[test]' "${@:3}"
     python -m pip list --disable-pip-version-check 2>/dev/null |
         grep -E '^(arviz|blackjax|jax|jaxlib|numpyro) ' || true
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from plait.compiler.source import current_loc, exception_loc, raised_by_numpyro
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
 from plait.ir.graph import Graph, Node, ancestors, make, rewrite
-from plait.ir.ops import Deterministic, Input, Param, Plate, Sample, Site, from_aval, inputs
+from plait.ir.ops import Const, Deterministic, Input, Param, Plate, Sample, Site, from_aval, inputs
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,9 @@ def _refuse_hidden_randomness(graph: Graph) -> None:
         drawn = {a for a in node.args if a in random}
         if isinstance(node.op, Sample) and drawn <= {node.op.extra(Site.KEY, node.args)}:
             continue
-        if drawn and isinstance(node.op, (Site, Deterministic, Plate)):
+        inside = [n for body in node.op.bodies for n in named_nodes(body)] if drawn else []
+        if inside or (drawn and isinstance(node.op, (Site, Deterministic, Plate))):
+            node = (inside or [node])[0]
             raise ModelError(
                 f"{node.op.mnemonic} {node.op.label!r} depends on numpyro.prng_key(), but a compiled density draws "
                 "nothing; pass the key as an argument of the model",
@@ -185,15 +188,28 @@ def _with_params_adopted(graph: Graph, asked: set[str]) -> Graph:
     """
     if not asked:
         return graph
+    reads = Counter(a for node in graph for a in node.args)
     sites: dict[Node, Node] = {}
 
     def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
         if isinstance(node.op, Param) and node.op.name in asked:
+            _refuse_constant(node, reads)
             sites[args[0]] = make(node.op, args, node.loc)
             return sites[args[0]]
         return make(node.op, [sites.get(a, a) for a in args], node.loc) if sites.keys() & set(args) else None
 
     return rewrite(graph, rule)
+
+
+def _refuse_constant(node: Node, reads: Mapping[Node, int]) -> None:
+    """A constant can't be told from an equal one that the model uses as a constant."""
+    (init,) = node.args
+    if isinstance(init.op, Const) and (init.op.literal is not None or reads[init] > 1):
+        raise ModelError(
+            f"param {node.op.label!r} was asked for before it had a value and is then given a constant, which may be "
+            "used as a constant too; go on with what numpyro.param(name, init_value) returns",
+            node.loc,
+        )
 
 
 def _without_unused_params(graph: Graph) -> Graph:

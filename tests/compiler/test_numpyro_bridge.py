@@ -152,6 +152,28 @@ def test_prng_key_in_a_density_is_refused():
         plait.compile(model)
 
 
+@pytest.mark.parametrize("init", [0.5, jnp.array(0.5), jnp.full(3, 0.5), np.full(3, 0.5)])
+def test_a_param_that_the_model_does_not_go_on_with_is_refused(init):
+    def model():
+        w = numpyro.param("w")
+        if w is None:
+            w = init
+            numpyro.param("w", w)  # here
+        numpyro.sample("x", N(w, 1).to_event())
+
+    with refused(plait.ModelError, "'w'", "constant", "returns", at=model):
+        plait.compile(model)
+
+
+def test_prng_key_in_a_loop_with_sites_is_refused():
+    def model():
+        noise = jax.random.normal(numpyro.prng_key())
+        jax.lax.scan(lambda c, _: (plait.sample("x", N(c + noise, 1)), None), 0.0, None, length=2)  # here
+
+    with refused(plait.ModelError, "'x'", "prng_key", at=model):
+        plait.compile(model)
+
+
 # -- control flow ---------------------------------------------------------------------------------------
 
 
