@@ -12,42 +12,57 @@ from plait.ir.graph import Node
 from plait.ir.ops import Check, InRange, InSet, NotNan
 from plait.ir.spec import rebuild
 
+_MISSING = "drop or fill in missing values, or mask them (obs_mask=, handlers.mask)"
+
 
 def require(check: Node, values: Sequence[Any]) -> None:
-    """Raises DataError where a check's condition fails on the values of its arguments; says at which element."""
+    """Raises DataError where a check's condition fails on the values of its arguments; says at which element.
+
+    What a check's message says after a semicolon is the remedy, which goes to the end of the sentence.
+    """
     assert isinstance(check.op, Check)
     arrays = [np.asarray(v) for v in values]
-    holds = np.asarray(_holds(check.op, arrays))
+    holds, event_ndim = _holds(check.op, arrays)
     if holds.all():
         return
     bad = np.argwhere(~np.atleast_1d(holds))
     index = tuple(int(i) for i in bad[0]) if holds.ndim else ()
     at = f" at index {list(index)}" if index else ""
     more = f" ({len(bad)} such elements)" if len(bad) > 1 else ""
-    raise DataError(f"{check.op.message}: got {_shown(arrays[0], index)}{at}{more}", check.loc)
+    what, _, remedy = check.op.message.partition("; ")
+    got = _element(arrays[0], event_ndim, holds.shape, index)
+    if np.issubdtype(got.dtype, np.floating) and np.isnan(got).any():
+        remedy = _MISSING
+    raise DataError(f"{what}: got {shown(got)}{at}{more}{'; ' if remedy else ''}{remedy}", check.loc)
 
 
-def _holds(op: Check, arrays: Sequence[np.ndarray]) -> Any:
-    """The condition, element by element."""
+def _holds(op: Check, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    """The condition, element by element, and how many rightmost axes of the first array make up an element."""
+    x = arrays[0]
     match op.condition:
-        case InSet(constraint, masked):
-            leaves = arrays[1:-1] if masked else arrays[1:]
-            inside = rebuild(constraint, leaves)(arrays[0])
-            return inside | ~arrays[-1] if masked else inside
+        case InSet(part, masked):
+            constraint = rebuild(part, arrays[1:-1] if masked else arrays[1:])
+            inside = np.asarray(constraint(x))
+            return (inside | ~arrays[-1] if masked else inside), constraint.event_dim
         case InRange(last, vectors):
-            inside = (arrays[0] >= 0) & (arrays[0] <= np.asarray(last if vectors else last[0]))
-            return np.all(inside, axis=-1) if vectors else inside
+            inside = (x >= 0) & (x <= np.asarray(last if vectors else last[0]))
+            return (np.all(inside, axis=-1) if vectors else inside), int(vectors)
         case NotNan():
-            return ~np.isnan(arrays[0])
+            return ~np.isnan(x), 0
     raise InternalError(f"no condition {op.condition}")
 
 
-def _shown(array: np.ndarray, index: tuple[int, ...]) -> Any:
-    """The element, or the whole event where the condition is about events."""
-    value = array[index] if len(index) <= array.ndim else array
-    if np.size(value) == 1:
-        return value.item()
+def _element(x: np.ndarray, event_ndim: int, batch: tuple[int, ...], index: tuple[int, ...]) -> np.ndarray:
+    """An element by its place in the condition, which bounds or a mask may have broadcast to a larger shape."""
+    event = x.shape[x.ndim - event_ndim :]
+    return np.asarray(np.broadcast_to(x, batch + event)[index] if index else x)
+
+
+def shown(value: np.ndarray) -> str:
+    """A number, or a small array on one line."""
+    if value.size == 1:
+        return str(value.flat[0])  # the shortest digits that tell it in its own precision
     return " ".join(np.array2string(value, threshold=9, separator=", ").split())
 
 
-__all__ = ["require"]
+__all__ = ["require", "shown"]

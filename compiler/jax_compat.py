@@ -80,3 +80,39 @@ def refuse_transformations(primitive: Any, refuse: Callable[[str, dict[str, Any]
 def is_tracer(x: Any) -> bool:
     """Whether x is a value that jax is tracing."""
     return isinstance(x, jax.core.Tracer)
+
+
+def equations_behind(value: Any) -> tuple[list[Any], list[int]]:
+    """What a traced value was computed from, as far as jax can say.
+
+    Returns:
+        The equations, nearest first, each with primitive and params; and which arguments of the outermost traced
+        function it depends on.
+    """
+    equations: dict[int, Any] = {}
+    arguments: set[int] = set()
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        tracer = todo.pop(0)
+        if id(tracer) in seen:
+            continue
+        seen.add(id(tracer))
+        equation = getattr(tracer, "parent", None)
+        if equation is None:
+            arguments.update(_argument_positions(tracer))
+            # inside vmap and grad a tracer wraps another one
+            todo += [x for x in (getattr(tracer, name, None) for name in ("val", "primal")) if is_tracer(x)]
+        else:
+            equations[id(equation)] = equation
+            todo += equation.in_tracers
+    return list(equations.values()), sorted(arguments)
+
+
+def _argument_positions(tracer: Any) -> list[int]:
+    """Which argument of the outermost traced function a tracer is, if any."""
+    trace = getattr(tracer, "_trace", None)
+    if isinstance(getattr(trace, "parent_trace", None), type(trace)):
+        return []  # an argument of an inner jit or of a scan's body
+    variables = getattr(getattr(trace, "frame", None), "invars", ())
+    return [i for i, variable in enumerate(variables) if variable is getattr(tracer, "val", None)]

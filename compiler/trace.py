@@ -192,7 +192,7 @@ def _with_params_adopted(graph: Graph, asked: set[str]) -> Graph:
     sites: dict[Node, Node] = {}
 
     def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
-        if isinstance(node.op, Param) and node.op.name in asked:
+        if isinstance(node.op, Param) and node.op.name in asked and not reads[node]:
             _refuse_constant(node, reads)
             sites[args[0]] = make(node.op, args, node.loc)
             return sites[args[0]]

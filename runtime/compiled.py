@@ -19,15 +19,17 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
-from plait.compiler.unobserve import observed_names
+from plait.compiler.variants import observed_names
+from plait.compiler.wording import in_words
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Input, Observe, Param, Value, inputs
+from plait.ir.ops import Deterministic, Input, Observe, Param, Value, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Shape
 from plait.runtime import params as param_sites
 from plait.runtime.data import rebound_arrays
-from plait.runtime.names import flat_names, leading_axes, ordered_values, unknown_names
+from plait.runtime.given import draws_shape, flat_vector, in_dtype, one_key
+from plait.runtime.names import flat_names, leading_axes, ordered_values, require_dict, unknown_names
 from plait.runtime.program import Program
 from plait.runtime.start import RADIUS, TRIES
 
@@ -104,7 +106,7 @@ class CompiledModel:
             deterministic: whether to add the deterministic sites.
         """
         self._require_density()
-        program, z = self._program, self._flat(z)
+        program, z = self._program, flat_vector(z, self.dim, self.dtype, batched=True)
         functions = [(program.lowered.values, program.values)]
         if deterministic:
             functions.append((program.lowered.deterministics, program.deterministics))
@@ -119,20 +121,35 @@ class CompiledModel:
 
         Returns:
             Shape (..., dim). Values on the edge of a support give infinities.
+
+        Raises:
+            ValueNamesError: a value is missing, unknown, misshaped or outside its support.
         """
         self._require_density()
-        batch = leading_axes(values, self.shapes)
+        batch = leading_axes(values, self.shapes, "latent")
         call = self._unconstrain_one
         for _ in batch:
             call = jax.vmap(call)
-        return call(ordered_values(values, self.shapes, "latent", batch))
+        z = call(self._cast(ordered_values(values, self.shapes, "latent", batch)))
+        self._refuse_outside(z)
+        return z
+
+    def _refuse_outside(self, z: Any) -> None:
+        """A bijector's inverse is NaN outside the support; under a caller's jit nobody can look."""
+        if is_tracer(z) or not np.isnan(z).any():
+            return
+        wrong = np.isnan(z).reshape(-1, self.dim).any(axis=0)
+        name = next(s.name for s in self.slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
+        op = next(op for op in self._graph_with_supports.ops(Value) if op.name == name)
+        allowed = in_words(op.support, ["…"] * op.n_leaves)
+        raise ValueNamesError(f"the value of latent {name!r} is outside its support ({allowed})")
 
     def _unconstrain_one(self, ordered: Sequence[Any]) -> Any:
         graph = self._graph_with_supports
         nodes = graph.of(Value)
         given: dict[Node, Any] = dict(zip(inputs(graph, Input.DATA), self._data, strict=True))
         given |= zip(graph.of(Param), self._given(None), strict=True)
-        given |= zip(nodes, self._cast(ordered), strict=True)
+        given |= zip(nodes, ordered, strict=True)
         parts = []
         for node, op in zip(nodes, graph.ops(Value), strict=True):
             leaves = evaluate(graph, given, op.leaves(node.args))
@@ -163,7 +180,19 @@ class CompiledModel:
             values: as for `log_joint`, whose value is the sum of the terms inside the supports.
             params: values of `param` sites, default their initial ones.
         """
-        at = self._at(values)
+        return self._terms(self._at(values), values, params)
+
+    def log_likelihood(self, values: Mapping[str, Any], params: Params | None = None) -> dict[str, Any]:
+        """Pointwise log likelihood (nats) of the observed sites, masked but not scaled: each observation counts once.
+
+        Args:
+            values: as for `log_joint`.
+            params: values of `param` sites, default their initial ones.
+        """
+        terms = self._terms(CompiledModel.bound(self._program.unscaled, self._data), values, params)
+        return {name: terms[name] for name in observed_names(self.graph)}
+
+    def _terms(self, at: CompiledModel, values: Mapping[str, Any], params: Params | None) -> dict[str, Any]:
         function = at._program.lowered.terms
         terms = at._program.terms(at._for(function), self._given(params), at._ordered(values))
         return {name: terms[name] for name in function.results}
@@ -186,7 +215,7 @@ class CompiledModel:
 
     # -- sampling ---------------------------------------------------------------------------------------
 
-    def init_params(self, key: Any, shape: Shape = ()) -> Any:
+    def init_params(self, key: Any, shape: Shape | int = ()) -> Any:
         """Starting points for a sampler: uniform in (-2, 2) with finite density and gradient, as NumPyro's.
 
         Args:
@@ -200,7 +229,9 @@ class CompiledModel:
             ModelError: after 100 tries there is no such point.
         """
         known = self._for(self._require_density())
-        points, found = self._program.start(known, self._given(None), jax.random.split(key, math.prod(shape)))
+        shape = draws_shape(shape)
+        keys = jax.random.split(one_key(key), math.prod(shape))
+        points, found = self._program.start(known, self._given(None), keys)
         if not is_tracer(found) and not bool(jnp.all(found)):
             raise ModelError(
                 f"no starting point with finite log density and gradient in {TRIES} draws from "
@@ -230,13 +261,16 @@ class CompiledModel:
             ModelError: a site has no draws, such as an improper prior that is not given.
             ValueNamesError: `given` has an unknown or misshaped entry.
         """
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        shape, key = draws_shape(shape), one_key(key)
         sites = drawn_shapes(self._program.model)
+        require_dict({} if given is None else given, "site")
         given = dict(given or {})
         unknown_names(given.keys(), list(sites), "site")
         expected = {name: sites[name] for name in given}
-        batch = leading_axes(given, expected)
-        ordered_values(given, expected, "site", batch)
+        batch = leading_axes(given, expected, "site")
+        given = dict(zip(expected, ordered_values(given, expected, "site", batch), strict=True))
+        dtypes = {name: t.dtype for name, t in self._program.latents.items()}
+        given |= {name: in_dtype(x, dtypes[name], f"site {name!r}") for name, x in given.items() if name in dtypes}
         lead = (*shape, *batch)
         stacked = {
             name: jnp.reshape(jnp.broadcast_to(x, lead + sites[name]), (math.prod(lead), *sites[name]))
@@ -261,11 +295,25 @@ class CompiledModel:
     def init_param_values(self, key: Any) -> dict[str, Any]:
         """Initial values of the `param` sites, the random ones drawn with `key`."""
         model = self._program.model
-        return param_sites.packed(model, param_sites.initial(model, self._data, key))
+        return param_sites.packed(model, param_sites.initial(model, self._data, one_key(key)))
+
+    def constrain_params(self, unconstrained: Params) -> dict[str, Any]:
+        """Values of the `param` sites under their constraints, of unconstrained ones: what an optimizer moves."""
+        return param_sites.transformed(self._program.model, unconstrained, inverse=False)
+
+    def unconstrain_params(self, params: Params) -> dict[str, Any]:
+        """The inverse of `constrain_params`."""
+        return param_sites.transformed(self._program.model, params, inverse=True)
 
     def with_params(self, params: Params) -> CompiledModel:
-        """This model with other default values of its `param` sites."""
-        return replace(self, _params=self._given(params), _params_are_users=True)
+        """This model with other default values of its `param` sites.
+
+        Raises:
+            ValueNamesError: a site is unknown, or its value has another shape or does not satisfy its constraint.
+        """
+        arrays = self._given(params)
+        param_sites.require_allowed(self._program.model, arrays, "is given as", ValueNamesError)
+        return replace(self, _params=arrays, _params_are_users=True)
 
     # -- looking ----------------------------------------------------------------------------------------
 
@@ -308,10 +356,9 @@ class CompiledModel:
     def _require_density(self) -> Any:
         if self._program.lowered.log_density is None:
             node, why = obstacles(self._graph_with_supports)[0]
+            by_hand = ", and you can sum it out by hand in a factor" if "discrete" in why else ""
             raise ModelError(
-                f"latent {node.op.label!r} has no unconstrained density: {why}; log_joint works, and a discrete "
-                "site can be summed out by hand in a factor",
-                node.loc,
+                f"latent {node.op.label!r} has no unconstrained density: {why}; log_joint works{by_hand}", node.loc
             )
         return self._program.lowered.log_density
 
@@ -329,26 +376,22 @@ class CompiledModel:
             )
         return self._params
 
-    def _flat(self, z: Any) -> Any:
-        z = jnp.asarray(z, self.dtype)
-        if z.ndim < 1 or z.shape[-1] != self.dim:
-            raise ValueNamesError(f"the flat vector has shape (…, {self.dim}), got {z.shape}")
-        return z
-
     def _vector(self, z: Any) -> Any:
-        if np.shape(z) != (self.dim,):
-            raise ValueNamesError(
-                f"the flat vector has shape ({self.dim},), got {np.shape(z)}; use jax.vmap for several"
-            )
-        return z if getattr(z, "dtype", None) == self.dtype else jnp.asarray(z, self.dtype)
+        return flat_vector(z, self.dim, self.dtype, batched=False)
 
     def _at(self, values: Mapping[str, Any]) -> CompiledModel:
         """This model, or the one in which the observed sites that `values` names are free."""
+        require_dict(values, "latent")
         free = set(observed_names(self.graph)).intersection(values)
         return CompiledModel.bound(self._program.freed(free), self._data) if free else self
 
     def _ordered(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        if not values.keys() <= self.shapes.keys():
+            computed = [op.name for op in self.graph.ops(Deterministic) if op.name in values]
+            if computed:
+                raise ValueNamesError(f"site {computed[0]!r} is deterministic: the latents decide it, leave it out")
         return self._cast(ordered_values(values, self.shapes, "latent"))
 
     def _cast(self, ordered: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(jnp.asarray(x, t.dtype) for x, t in zip(ordered, self._program.latents.values(), strict=True))
+        latents = self._program.latents.items()
+        return tuple(in_dtype(x, t.dtype, f"latent {n!r}") for x, (n, t) in zip(ordered, latents, strict=True))

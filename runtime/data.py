@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from plait.compiler.trace import Arguments, argument_leaves, canonical
-from plait.ir.errors import BindError
+from plait.ir.errors import BindError, DataError
 from plait.ir.ops import from_aval
+from plait.runtime.given import described
 from plait.runtime.names import unknown_names
 
 
@@ -30,7 +31,7 @@ def rebound_arrays(arguments: Arguments, current: Sequence[Any], new: Mapping[st
     arrays = dict(zip(arguments.names, current, strict=True))
     for name, given in new.items():
         # where one array is expected a list of numbers will do, as numpy's functions take it
-        value = np.asarray(given) if name in arrays and isinstance(given, (list, tuple)) else given
+        value = _as_array(name, given) if name in arrays and isinstance(given, (list, tuple)) else given
         leaves = argument_leaves({name: value})
         _same_structure(name, arguments, leaves)
         for label, leaf in leaves.items():
@@ -53,16 +54,29 @@ def _same_structure(name: str, arguments: Arguments, leaves: Mapping[str, Any]) 
         )
 
 
+def _as_array(name: str, given: Any) -> Any:
+    try:
+        return np.asarray(given)
+    except ValueError:
+        raise BindError(f"data {name!r} is ragged: its rows differ in length; give an array") from None
+
+
 def _same_type(label: str, leaf: Any, before: Any) -> Any:
     if not isinstance(leaf, jax.Array):
+        if np.ma.is_masked(leaf):
+            raise DataError(f"data {label!r} is a masked array, whose mask would be ignored; pass the mask apart")
+        if np.asarray(leaf).dtype.kind not in "bifuc":
+            raise BindError(f"data {label!r} must be an array of numbers, got {described(leaf)}")
         leaf = np.asarray(leaf)
-        if leaf.dtype.kind not in "bifuc":
-            raise BindError(f"data {label!r} must be an array of numbers, got {leaf.dtype}")
     array = canonical(leaf, label)
     new, old = (from_aval(jax.typeof(x)) for x in (array, before))
-    same_kind = np.can_cast(new.dtype, old.dtype, "same_kind") if isinstance(new.dtype, np.dtype) else False
-    if new.shape != old.shape or not same_kind:
+    if new.shape != old.shape:
         raise BindError(f"data {label!r} is {new}, compiled for {old}: call plait.compile again")
+    same_kind = (
+        np.can_cast(new.dtype, old.dtype, "same_kind") if isinstance(new.dtype, np.dtype) else new.dtype == old.dtype
+    )
+    if not same_kind:
+        raise BindError(f"data {label!r} is {new}, compiled for {old}: cast it, or call plait.compile again")
     return array if new.dtype == old.dtype else array.astype(old.dtype)
 
 

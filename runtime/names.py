@@ -7,11 +7,10 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from plait.compiler.layout import Slot
 from plait.ir.errors import ValueNamesError
 from plait.ir.types import Shape
+from plait.runtime.given import numbers
 
 
 def flat_names(slots: Sequence[Slot]) -> tuple[str, ...]:
@@ -25,40 +24,48 @@ def entry_names(name: str, shape: Shape) -> Iterable[str]:
         yield f"{name}[{','.join(map(str, index))}]" if index else name
 
 
+def require_dict(given: Any, what: str) -> None:
+    """Raises ValueNamesError where something else stands in the place of values by name."""
+    if not isinstance(given, Mapping):
+        raise ValueNamesError(f"expected a dict of {what} values by name, got {type(given).__name__}")
+
+
 def unknown_names(given: Collection[str], known: Sequence[str], what: str) -> None:
     """Raises ValueNamesError where `given` has a name that is not `known`, with the nearest one."""
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueNamesError(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
 
 
 def ordered_values(values: Mapping[str, Any], expected: Mapping[str, Shape], what: str, batch: Shape = ()) -> list[Any]:
-    """The values in program order.
+    """The values as arrays, in program order.
 
     Raises:
-        ValueNamesError: one is missing, unknown, or has another shape than the site.
+        ValueNamesError: one is missing, unknown, not of numbers, or has another shape than the site.
     """
-    if not isinstance(values, Mapping):
-        raise ValueNamesError(f"expected a dict of {what} values by name, got {type(values).__name__}")
+    require_dict(values, what)
     unknown_names(values.keys(), list(expected), what)
     missing = [name for name in expected if name not in values]
     if missing:
         raise ValueNamesError(f"no value for {what} {_listed(missing)} (expected: {_listed(list(expected))})")
+    arrays = {name: numbers(values[name], f"the value of {what} {name!r}") for name in expected}
     for name, shape in expected.items():
-        got = np.shape(values[name])
-        if got != batch + shape:
-            raise ValueNamesError(f"{what} {name!r} has shape {batch + shape}, got a value of shape {got}")
-    return [values[name] for name in expected]
+        if arrays[name].shape != batch + shape:
+            like = f", or {batch + shape} with the leading axes of the first value" if batch else ""
+            got = arrays[name].shape
+            raise ValueNamesError(f"{what} {name!r} has shape {shape}{like}, got a value of shape {got}")
+    return list(arrays.values())
 
 
-def leading_axes(values: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Shape:
+def leading_axes(values: Mapping[str, Any], shapes: Mapping[str, Shape], what: str) -> Shape:
     """The axes that values have before their sites' shapes, read off the first one."""
+    require_dict(values, what)
     for name, shape in shapes.items():
         if name in values:
-            got = np.shape(values[name])
-            return got[: max(len(got) - len(shape), 0)]
+            got = numbers(values[name], f"the value of {what} {name!r}").shape
+            return tuple(got[: max(len(got) - len(shape), 0)])
     return ()
 
 

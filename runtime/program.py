@@ -13,7 +13,7 @@ from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.sampler import draw
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.trace import Arguments
-from plait.compiler.unobserve import unobserved
+from plait.compiler.variants import unobserved, unscaled
 from plait.ir.graph import Graph
 from plait.ir.ops import Value
 from plait.ir.types import ArrayType
@@ -99,21 +99,26 @@ class Program:
         return jax.jit(many)
 
     def freed(self, names: Collection[str]) -> Program:
-        """The program in which these observed sites are latent; evaluated without the optional passes.
-
-        Nothing that was computed from the observed values, such as a sufficient statistic, may stay.
-        """
+        """The program in which these observed sites are latent."""
         key = frozenset(names)
         if key not in self._freed:
-            model = unobserved(self.model, key)
-            off = {p.name: False for p in PIPELINE if p.optional}
-            density = run_passes(model, PIPELINE, off, lambda name, graph: None)
-            self._freed[key] = Program(model, lower(density), (), self.arguments, latents_of(density))
+            self._freed[key] = self._variant(unobserved(self.model, key))
         return self._freed[key]
 
     @cached_property
     def _freed(self) -> dict[frozenset[str], Program]:
         return {}
+
+    @cached_property
+    def unscaled(self) -> Program:
+        """The program in which each observation counts once."""
+        return self._variant(unscaled(self.model))
+
+    def _variant(self, model: Graph) -> Program:
+        """Without the optional passes: what they computed from observed values or summed over rows is not wanted."""
+        off = {p.name: False for p in PIPELINE if p.optional}
+        density = run_passes(model, PIPELINE, off, lambda name, graph: None)
+        return Program(model, lower(density), (), self.arguments, latents_of(density))
 
     def _density(self, known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
         return _required(self.lowered.log_density).only(known, params, (z,))

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-from numpyro.distributions import Distribution, constraints
+from numpyro.distributions import DiscreteUniform, Distribution, MaskedDistribution, constraints
 
 from plait.compiler.binding import data_names, known_nodes
+from plait.compiler.conditions import below, finite_in, has_factor, off_edge, symmetric
+from plait.compiler.host_checks import require
 from plait.compiler.importer import Builder
-from plait.ir.errors import DataError
-from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
+from plait.compiler.wording import in_words
+from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, with_outputs
 from plait.ir.ops import Apply, Check, Const, Guard, InRange, InSet, InSupport, LogProb, array_type
-from plait.ir.spec import Leaf, Part, Spec, Static, constraint_name, spec_text
+from plait.ir.spec import Leaf, Part, Spec, Static, family
 
 
 def check_data(graph: Graph) -> Graph:
@@ -43,51 +44,131 @@ def check_data(graph: Graph) -> Graph:
 def _checks(builder: Builder, node: Node, env: dict[Node, Node], known: set[Node]) -> list[Node]:
     op = node.op
     if isinstance(op, InSupport) and node in known:
-        allowed = spec_text(op.support, ["…"] * len(node.args))
-        check = Check(InSet(op.support, op.masked), f"{op.what} is observed outside its support {allowed}")
+        allowed = in_words(op.support, [_bound(a) for a in node.args[1:]])
+        message = f"{op.what} is observed outside its support ({allowed}); correct the data or the distribution"
+        check = Check(InSet(finite_in(op.support), op.masked), message)
         return [builder.add(check, [env[a] for a in node.args], node.loc)]
     if isinstance(op, LogProb):
-        return list(_parameter_checks(builder, node, env, known))
+        wanted = [*_parameters(node, known), *_orders(node, known), *_edges(node, known)]
+        return [builder.add(check, [env[a] for a in args], node.loc) for check, args in wanted]
     if isinstance(op, Apply) and op.primitive.name == "gather" and node.args[1] in known:
         return _index_check(builder, node, env)
     return []
 
 
+def _bound(node: Node) -> str:
+    """A bound of a support, as a message calls it."""
+    if isinstance(node.op, Const) and node.op.literal is not None:
+        return node.op.literal
+    return ", ".join(data_names(node)) or "…"
+
+
 # -- parameters of distributions -----------------------------------------------------------------------
 
+Wanted = Iterator[tuple[Check, tuple[Node, ...]]]  # a check and its arguments
 
-def _parameter_checks(builder: Builder, node: Node, env: dict[Node, Node], known: set[Node]) -> Iterator[Node]:
+
+def _parameters(node: Node, known: set[Node]) -> Wanted:
+    """What data and constants are given as a parameter lies in the set that the distribution declares."""
     op = node.op
     assert isinstance(op, LogProb)
-    required = [
-        (f"parameter {name!r}", constraint, node.args[1 + leaf])
-        for name, constraint, leaf in _constrained_leaves(op.dist)
-        if not op.masked
-    ]
+    required = [] if op.masked else list(_constrained_leaves(op.dist))
     if op.scaled:
-        required.append(("its scale", constraints.positive, node.args[-1]))
-    for name, constraint, arg in required:
+        required.append(("its scale", constraints.positive, -2))
+    for what, constraint, leaf in required:
+        arg = node.args[1 + leaf]
         if arg not in known:
             continue
-        message = f"site {op.site!r}: {name} must be {constraint_name(constraint)}"
+        check = Check(InSet(finite_in(Static(constraint))), f"site {op.site!r}: {what} takes {in_words(constraint)}")
         if isinstance(arg.op, Const) and arg.op.literal is not None:
-            if not np.all(np.asarray(constraint(np.asarray(arg.op.value)))):
-                raise DataError(f"{message}, got {arg.op.literal}", node.loc)
+            require(make(check, (arg,), node.loc), [arg.op.value])
             continue
-        yield builder.add(Check(InSet(Static(constraint)), message), [env[arg]], node.loc)
+        if constraint is constraints.lower_cholesky and (matrix := _factored(arg)) is not None:
+            what = f"site {op.site!r}: its covariance or precision matrix"
+            yield Check(InSet(symmetric()), f"{what} is not symmetric"), (matrix,)
+            yield Check(InSet(has_factor()), f"{what} is not positive definite; {_JITTER}"), (matrix, arg)
+        yield check, (arg,)
+
+
+def _orders(node: Node, known: set[Node]) -> Wanted:
+    """The bounds of a distribution are in order, which no constraint of NumPyro says."""
+    op = node.op
+    assert isinstance(op, LogProb)
+    for spec in _distributions(op.dist):
+        low, high = spec.field("low"), spec.field("high")
+        if op.masked or not (isinstance(low, Leaf) and isinstance(high, Leaf)):
+            continue
+        bounds = (node.args[1 + low.index], node.args[1 + high.index])
+        if known.issuperset(bounds):
+            may_be_equal = spec.cls is DiscreteUniform
+            message = f"site {op.site!r}: 'low' of {_called(spec)} is not below its 'high'"
+            yield Check(InSet(below(may_be_equal)), message), bounds
+
+
+def _edges(node: Node, known: set[Node]) -> Wanted:
+    """NumPyro's supports are closed where a beta density is 0 or infinite, and so is every density of the model."""
+    op = node.op
+    assert isinstance(op, LogProb)
+    name, value = family(op.dist), node.args[0]
+    mask = (node.args[-2 if op.scaled else -1],) if op.masked else ()
+    masks_itself = any(spec.cls is MaskedDistribution for spec in _distributions(op.dist))
+    if name not in _EDGES or masks_itself or not known.issuperset((value, *mask)):
+        return
+    message = (
+        f"site {op.site!r} is observed on the edge of the support of {name}, where its density is 0 or infinite; "
+        "squeeze the data into the inside, or model the edge apart"
+    )
+    density = (node,) if node in known else ()  # Beta(1, 1) has one on its edge
+    yield Check(InSet(off_edge(*_EDGES[name], bool(density)), op.masked), message), (value, *density, *mask)
+
+
+def _distributions(part: Part) -> Iterator[Spec]:
+    """A distribution and those inside it."""
+    if isinstance(part, Spec) and issubclass(part.cls, Distribution):
+        yield part
+        for name, value in part.fields:
+            if name == "base_dist" or name.endswith("_distribution"):
+                yield from _distributions(value)
 
 
 def _constrained_leaves(part: Part) -> Iterator[tuple[str, constraints.Constraint, int]]:
     """The declared parameters of a distribution and of those inside it, with what they must satisfy."""
-    if not isinstance(part, Spec) or not issubclass(part.cls, Distribution):
-        return
-    declared = part.cls.arg_constraints
-    for name, value in part.fields:
-        constraint = declared.get(name)
-        if isinstance(value, Leaf) and constraint is not None and not constraints.is_dependent(constraint):
-            yield name, constraint, value.index
-        if name == "base_dist" or name.endswith("_distribution"):
-            yield from _constrained_leaves(value)
+    for spec in _distributions(part):
+        for name, value in spec.fields:
+            constraint = spec.cls.arg_constraints.get(name)
+            if isinstance(value, Leaf) and constraint is not None and not constraints.is_dependent(constraint):
+                yield f"parameter {name!r} of {_called(spec)}", constraint, value.index
+
+
+def _called(spec: Spec) -> str:
+    """A distribution as users call it: NumPyro's functions Bernoulli and TruncatedNormal make other classes."""
+    name = spec.cls.__name__
+    inner = spec.field("base_dist")
+    if name.endswith("TruncatedDistribution") and isinstance(inner, Spec):
+        return f"Truncated{inner.cls.__name__}"
+    return name.removesuffix("Probs").removesuffix("Logits")
+
+
+def _factored(factor: Node) -> Node | None:
+    """The matrix that a Cholesky factor comes from, as it was before jax symmetrized it."""
+    nearest = [n for n in ancestors([factor]) if _is(n, "cholesky")]
+    if not nearest:
+        return None
+    matrix = nearest[0].args[0]
+    if _is(matrix, "div") and _is(matrix.args[0], "add") and _is(matrix.args[0].args[1], "transpose"):
+        matrix = matrix.args[0].args[0]
+    while _is(matrix, "rev"):  # a precision matrix is factored from its last row up
+        matrix = matrix.args[0]
+    return matrix
+
+
+def _is(node: Node, primitive: str) -> bool:
+    return isinstance(node.op, Apply) and node.op.primitive.name == primitive
+
+
+_JITTER = "add a small number to its diagonal if it is nearly singular"
+# points on the edge of a support, and how many axes an event has
+_EDGES = {"Beta": ((0.0, 1.0), 0), "BetaProportion": ((0.0, 1.0), 0), "Dirichlet": ((0.0,), 1)}
 
 
 # -- indices ------------------------------------------------------------------------------------------
@@ -108,7 +189,8 @@ def _index_check(builder: Builder, node: Node, env: dict[Node, Node]) -> list[No
     data = ", ".join(repr(n) for n in data_names(shown))
     sizes = " × ".join(str(operand.shape[d]) for d in dimensions)
     message = (
-        f"index {data} is out of range for an axis of size {sizes}, which counts from 0 (jax would wrap or clamp it)"
+        f"index {data} is out of range for an axis of size {sizes}, which counts from 0 (jax would wrap or clamp it); "
+        "recode it from 0, and drop what is missing"
     )
     return [builder.add(Check(InRange(tuple(last), raw is None), message), [env[shown]], node.loc)]
 

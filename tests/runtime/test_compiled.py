@@ -72,27 +72,12 @@ def density_by_hand(z, data=DATA):
 # -- spaces -----------------------------------------------------------------------------------------------
 
 
-def test_row_75_names_are_in_program_order(compiled):
-    assert compiled.names == ("mu", "tau", "w[0]", "w[1]", "theta[0]", "theta[1]", "theta[2]")
-    assert compiled.dim == len(compiled.names) == 7
-    assert list(compiled.shapes.items()) == [("mu", ()), ("tau", ()), ("w", (3,)), ("theta", (3,))]
-
-
 def test_names_of_a_matrix():
     def model():
         with plait.plate("columns", 2, dim=-1), plait.plate("rows", 3, dim=-2):
             plait.sample("a", dist.Normal(0.0, 1.0))
 
     assert plait.compile(model).names == ("a[0,0]", "a[0,1]", "a[1,0]", "a[1,1]", "a[2,0]", "a[2,1]")
-
-
-@pytest.mark.parametrize(
-    ("fn", "shape"),
-    [(dist.Dirichlet(jnp.ones(4)), 3), (dist.LKJCholesky(3), 3), (dist.ZeroSumNormal(1.0, (3,)), 2)],
-    ids=["Dirichlet", "LKJCholesky", "ZeroSumNormal"],
-)
-def test_row_66_unconstrained_shapes(fn, shape):
-    assert plait.compile(lambda: plait.sample("x", fn)).dim == shape
 
 
 def test_constrain_puts_values_on_their_supports(compiled):
@@ -140,19 +125,6 @@ def test_unconstrain_refuses_leading_axes_that_differ(compiled):
 
 def test_values_on_the_edge_of_a_support_are_infinite(compiled):
     assert compiled.unconstrain({**VALUES, "tau": 0.0})[1] == -np.inf
-
-
-def test_row_68_a_support_that_depends_on_a_latent():
-    def model():
-        a = plait.sample("a", dist.Uniform(0.0, 1.0))
-        plait.sample("b", dist.Uniform(a, 2.0))
-
-    dynamic = plait.compile(model)
-    z = np.array([0.3, 0.1], np.float32)
-    values = dynamic.constrain(z)
-    assert_allclose((values["a"], values["b"]), (0.5744425, 1.3228304), rtol=1e-6)
-    assert_allclose(dynamic.log_density(z), -2.7975037, rtol=1e-6)
-    assert_allclose(dynamic.unconstrain(values), z, atol=1e-6)
 
 
 # -- densities --------------------------------------------------------------------------------------------
@@ -263,24 +235,7 @@ def test_a_discrete_latent_has_a_joint_and_no_density():
         discrete.constrain(np.zeros(1))
 
 
-def test_row_70_a_latent_delta_has_no_density():
-    def model():
-        plait.sample("d", dist.Delta(1.0))  # here
-
-    delta = plait.compile(model)
-    assert delta.log_joint({"d": 1.0}) == 0.0
-    with refused(ModelError, "'d'", "Delta", at=model):
-        delta.log_density(np.zeros(1))
-
-
 # -- names of values ----------------------------------------------------------------------------------------
-
-
-def test_row_14_an_unknown_name(compiled):
-    with refused(ValueNamesError, "'thet'", "did you mean 'theta'?", "'mu', 'tau', 'w', 'theta'"):
-        compiled.log_joint({**VALUES, "thet": 1.0})
-    with refused(ValueNamesError, "'zzz'", "'mu'"):
-        compiled.log_joint({**VALUES, "zzz": 1.0})
 
 
 def test_a_missing_name(compiled):
@@ -495,12 +450,6 @@ def parametric():
 
 
 X = {"x": np.array([1.5, 1.5], np.float32)}
-
-
-def test_row_57_params_are_no_part_of_the_vector(parametric):
-    assert parametric.names == ("x[0]", "x[1]")
-    assert list(parametric.params) == ["p", "s"]
-    assert_allclose(parametric.params["p"], [1.0, 2.0])
 
 
 def test_params_are_an_argument(parametric):
