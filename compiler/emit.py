@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from numpyro.primitives import _PYRO_STACK, Messenger, _subsample_fn
 
 from plait.compiler import staging
+from plait.compiler.given import require_numbers
 from plait.compiler.jax_compat import trace_state
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Compiling, Site, is_compiling, open_frames, walk
@@ -33,6 +34,8 @@ def emit(site: Site) -> Any:
     passed = walk(site)
     compiling = bool(passed) and isinstance(passed[-1], Compiling)
     if site.type == "sample":
+        if site.value is not None:
+            require_numbers(f"site {site.name!r} is observed as", site.value)
         _settle_shapes(site)
     site.value = _stage(site) if compiling else _run(site)
     for frame in reversed(passed):
@@ -228,8 +231,14 @@ def _settle_shapes(site: Site) -> None:
 
 def _batch_of_value(site: Site, batch: tuple[int, ...]) -> tuple[int, ...]:
     event = tuple(site.fn.event_shape)
+    value = jnp.shape(site.value)[_steps(site) :]
     what = "the substituted value" if site.substituted else "the observed value"
-    shape = _broadcast(site, what, jnp.shape(site.value)[_steps(site) :], batch + event)
+    if len(value) < len(event):
+        raise ModelError(
+            f"site {site.name!r} has events of shape {event}, {what} has shape {value}; give each event its own axes",
+            current_loc(),
+        )
+    shape = _broadcast(site, what, value, batch + event)
     if shape != batch + event and (site.cond_indep_stack or site.substituted):
         beyond = "its plate" if site.cond_indep_stack else "its shape"
         raise ModelError(
@@ -237,7 +246,24 @@ def _batch_of_value(site: Site, batch: tuple[int, ...]) -> tuple[int, ...]:
             f"{jnp.shape(site.value)}, which broadcasts it beyond {beyond}; reshape the value",
             current_loc(),
         )
+    if repeated := _repeated_axes(site, value, shape):
+        raise ModelError(
+            f"site {site.name!r} has shape {batch + event}{_plates(site)} and {what} shape {value}: together {shape}, "
+            f"which repeats the value along axis {repeated[0] - len(shape)} that no plate counts; give parameters and "
+            "data the same shape",
+            current_loc(),
+        )
     return shape[: len(shape) - len(event)]
+
+
+def _repeated_axes(site: Site, value: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """The axes of a site along which one of several values is repeated, and no plate says that it should be."""
+    events = len(site.fn.event_shape)
+    if not any(n > 1 for n in value):
+        return []  # one value for all says what it means
+    plates = {len(shape) - events + p.dim for p in site.cond_indep_stack}
+    given = (1,) * (len(shape) - len(value)) + value
+    return [i for i, (have, want) in enumerate(zip(given, shape, strict=True)) if have < want and i not in plates]
 
 
 def _broadcast(site: Site, what: str, shape: tuple[int, ...], onto: tuple[int, ...]) -> tuple[int, ...]:

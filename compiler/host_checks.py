@@ -47,8 +47,8 @@ def _holds(op: Check, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
         case InRange(last, vectors):
             inside = (x >= 0) & (x <= np.asarray(last if vectors else last[0]))
             return (np.all(inside, axis=-1) if vectors else inside), int(vectors)
-        case NotNan():
-            return ~np.isnan(x), 0
+        case NotNan(finite):
+            return np.isfinite(x) if finite else ~np.isnan(x), 0
     raise InternalError(f"no condition {op.condition}")
 
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from numpyro.contrib import module as contrib
 from numpyro.distributions import Distribution
 
+from plait.compiler.given import require_name
 from plait.compiler.handlers.effects import scope
 from plait.compiler.numpyro_bridge import bridged
 from plait.compiler.primitives import param, sample
@@ -50,8 +51,7 @@ def module(
         ModelError: `input_shape` is missing.
     """
     library = _library(name, nn)
-    if library in ("stax", "linen") and input_shape is None:
-        raise ModelError(f"module {name!r} needs `input_shape` for its initial values", current_loc())
+    _require_shape(name, library, input_shape)
     match library:
         case "stax":
             init, apply = nn
@@ -89,8 +89,7 @@ def random_module(
         The network with its parameters bound.
     """
     library = _library(name, nn)
-    if library in ("stax", "linen") and input_shape is None:
-        raise ModelError(f"module {name!r} needs `input_shape` for the shapes of its parameters", current_loc())
+    _require_shape(name, library, input_shape)
     match library:
         case "stax":
             return _random_stax(name, nn, prior, input_shape)
@@ -103,8 +102,19 @@ def random_module(
             return _call(contrib.random_eqx_module, name, nn, prior)
 
 
+def _require_shape(name: str, library: str, input_shape: Any) -> None:
+    if library in ("stax", "linen") and input_shape is None:
+        raise ModelError(f"module {name!r} needs `input_shape` for its initial values", current_loc())
+    if input_shape is not None and not isinstance(input_shape, (tuple, list)):
+        raise SiteTypeError(
+            f"module {name!r}: input_shape is a tuple of integers, such as (rows, columns), got {input_shape!r}",
+            current_loc(),
+        )
+
+
 def _library(name: str, nn: Any) -> str:
     """Which library a network is from, told without importing it."""
+    require_name(name, "module")
     if isinstance(nn, tuple) and len(nn) == 2 and all(map(callable, nn)):
         return "stax"
     bases = [f"{c.__module__}." for c in type(nn).__mro__]

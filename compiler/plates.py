@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from plait.compiler.emit import emit, expand
+from plait.compiler.given import require_name
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, open_frames, opened
@@ -32,6 +33,7 @@ class plate:
     """
 
     def __init__(self, name: str, size: int, subsample_size: int | None = None, dim: int | None = None) -> None:
+        require_name(name, "plate")
         self.name, self.size = name, _whole_number(f"the size of plate {name!r}", size)
         self.subsample_size = self.size
         if subsample_size is not None:
@@ -39,6 +41,8 @@ class plate:
         if self.subsample_size > self.size:
             raise ModelError(f"plate {name!r} can't subsample {subsample_size} of {self.size} elements", current_loc())
         taken = {f.dim: f.name for f in open_plates()}
+        if dim is not None and not isinstance(dim, int):
+            raise SiteTypeError(f"the dim of plate {name!r} is a negative integer, got {dim!r}", current_loc())
         if dim is not None and (dim >= 0 or dim in taken):
             why = "is not negative" if dim >= 0 else f"is taken by plate {taken[dim]!r}"
             raise ModelError(f"plate {name!r}: dim={dim} {why}", current_loc())
@@ -60,6 +64,9 @@ class plate:
 
     def __exit__(self, *exc: Any) -> None:
         self._contexts.pop().__exit__(*exc)
+
+    def __iter__(self) -> Iterator[Any]:
+        raise ModelError(f"plate {self.name!r} is no loop; write `with plait.plate(...) as indices:`", current_loc())
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.tree_util import tree_leaves
 from numpyro.distributions.distribution import Unit
 
 from plait.compiler.emit import emit
+from plait.compiler.given import described, require_name, require_numbers
 from plait.compiler.handlers.effects import mask as mask_handler
-from plait.compiler.plates import taken
+from plait.compiler.plates import open_plates, taken
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Site
 from plait.ir.errors import ModelError, SiteTypeError
@@ -19,7 +21,7 @@ from plait.ir.errors import ModelError, SiteTypeError
 
 def sample(
     name: str,
-    fn: dist.Distribution,
+    fn: dist.Distribution | None = None,
     obs: Any = None,
     rng_key: Any = None,
     sample_shape: tuple[int, ...] = (),
@@ -44,14 +46,11 @@ def sample(
     Raises:
         ModelError: no key and no value; shapes of `obs`, plates and `fn` that do not fit.
     """
-    if not isinstance(name, str):
-        raise SiteTypeError(f"the name of a site comes first and is a string, got {type(name).__name__}", current_loc())
+    require_name(name, "site")
     if obs_mask is not None:
         return _sample_partly_observed(name, fn, obs, obs_mask, rng_key, sample_shape, infer)
     if not isinstance(fn, dist.Distribution):
-        raise SiteTypeError(
-            f"site {name!r}: `fn` must be a numpyro distribution, got {type(fn).__name__}", current_loc()
-        )
+        raise SiteTypeError(f"site {name!r}: `fn` must be a numpyro distribution, got {described(fn)}", current_loc())
     shape: Any = sample_shape  # whatever the user wrote there
     if not (isinstance(shape, tuple) and all(isinstance(n, int) for n in shape)):
         raise SiteTypeError(f"site {name!r}: sample_shape must be a tuple of integers, got {shape!r}", current_loc())
@@ -75,13 +74,31 @@ def factor(name: str, log_factor: Any) -> None:
         name: unique within the model.
         log_factor: nats, an array that broadcasts against the open plates; its sum is added.
     """
+    require_name(name, "factor")
+    require_numbers(f"factor {name!r} is", log_factor)
     fn = Unit(jnp.asarray(log_factor, dtype=jnp.result_type(float, log_factor)))
+    _refuse_repeated(name, fn.batch_shape)
     nothing = np.empty((*fn.batch_shape, 0))  # Unit's only value; numpy, so that it is no node of the graph
     emit(Site("sample", name, fn, nothing, True, is_factor=True))
 
 
+def _refuse_repeated(name: str, shape: tuple[int, ...]) -> None:
+    """A scalar counts for each element of a plate; a column in a plate is a slip, and would count too often."""
+    dims = {plate.dim: plate for plate in open_plates()}
+    beyond = [d for d in range(-len(shape), 0) if shape[d] > 1 and d not in dims]
+    repeated = [p for d, p in dims.items() if p.size > 1 and (-d > len(shape) or shape[d] == 1)]
+    if beyond and repeated:
+        raise ModelError(
+            f"factor {name!r} has shape {shape}, whose axis {beyond[0]} no plate counts, and would count "
+            f"{repeated[0].size} times in plate {repeated[0].name!r}; reshape it",
+            current_loc(),
+        )
+
+
 def deterministic(name: str, value: Any) -> Any:
     """Names a value, so that it is reported and drawn; returns it."""
+    require_name(name, "deterministic site")
+    require_numbers(f"deterministic {name!r} is", value)
     return emit(Site("deterministic", name, value=value))
 
 
@@ -97,6 +114,10 @@ def param(name: str, init_value: Any = None, **kwargs: Any) -> Any:
     Raises:
         ModelError: there is no initial value, or a random one and no key.
     """
+    require_name(name, "param")
+    for leaf in [init_value] if isinstance(init_value, dist.Distribution) else tree_leaves(init_value):
+        if not callable(leaf) or isinstance(leaf, dist.Distribution):
+            require_numbers(f"param {name!r} starts at", leaf)
     if unknown := kwargs.keys() - {"constraint", "event_dim"}:
         raise SiteTypeError(f"param {name!r} takes constraint and event_dim, not {sorted(unknown)}", current_loc())
     site = Site("param", name, fn=init_value, constraint=kwargs.get("constraint", dist.constraints.real))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
@@ -70,10 +71,25 @@ def exception_loc(error: BaseException) -> Loc | None:
     return found
 
 
-def raised_by_numpyro(error: BaseException) -> bool:
-    """Whether a distribution or constraint refused its arguments."""
+def is_about_arrays(error: BaseException) -> bool:
+    """Whether a library refused what the model gave it, or Python what can't be done with a traced value."""
     *_, (frame, _) = _walk(error.__traceback__)
-    return os.path.realpath(frame.f_code.co_filename).startswith(_package_dir(numpyro.__file__))
+    from_jax = any("JAX has removed its internal frames" in note for note in getattr(error, "__notes__", ()))
+    return from_jax or not is_users(frame.f_code.co_filename) or "Tracer" in str(error)
+
+
+def in_one_sentence(error: BaseException) -> str:
+    """What a library says, on one line and in the words of users."""
+    paragraphs = [" ".join(p.split()) for p in str(error).split("\n\n") if not p.startswith("---")]
+    text = " ".join(paragraphs[: 2 if re.search(r"[:,]( they differ:)?$", paragraphs[0]) else 1])
+    if text.startswith("Error interpreting argument"):
+        text = "a function of jax got something that is no array of numbers; encode it as numbers"
+    text = _TRACER.sub("a value of the model", text)
+    return (text if len(text) <= _LONGEST else text.partition(". ")[0]).rstrip(".")
+
+
+_TRACER = re.compile(r"'?\b\w*Tracer\b'?(\(\w*\[[\d,]*\]\))?(\.__\w+__)?")
+_LONGEST = 200  # characters; what is longer goes on about how jax works
 
 
 def _walk(tb: Any) -> Iterable[tuple[Any, int]]:

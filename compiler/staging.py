@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import numpyro.distributions as dist
 from jax.extend.core import Primitive
 
@@ -19,7 +18,7 @@ from plait.compiler.jax_compat import refuse_transformations
 from plait.compiler.memo import remembered
 from plait.compiler.source import current_loc
 from plait.compiler.staged import struct
-from plait.ir.errors import ModelError, SiteTypeError
+from plait.ir.errors import ModelError
 from plait.ir.graph import Op
 from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Plate, Sample, Site, Steps, aval, from_aval
 from plait.ir.spec import Part, flatten, rebuild
@@ -92,7 +91,7 @@ def bind_observe(
 ) -> Any:
     """Binds a site with a given value; returns that value as it was given."""
     leaves, part = _flatten(fn, f"site {name!r}")
-    obs = _array(name, obs)
+    obs = jnp.asarray(obs)
     t = _site_type(obs.dtype, obs.shape, fn, plates, weak=from_aval(jax.typeof(obs)).weak)
     names, args = _extras(obs=obs, mask=mask, scale=scale)
     op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, tuple(fn.shape()), replicated)
@@ -101,7 +100,7 @@ def bind_observe(
 
 def bind_steps(name: str, value: Any, steps: int, around_model: bool) -> Any:
     """Binds the step's part of a value that was given outside the scans around its site."""
-    value = _array(name, value)
+    value = jnp.asarray(value)
     t = from_aval(jax.typeof(value))
     return bind(Steps(name, steps, around_model, ArrayType(t.dtype, t.shape[steps:], weak=t.weak)), (value,))
 
@@ -164,13 +163,6 @@ def _site_type(
     sizes = {p.name: p.size for p in plates}
     axes = tuple(a if a is None or n == sizes[a] else None for a, n in zip(names, shape, strict=True))
     return ArrayType(dtype, tuple(shape), axes, weak=weak)
-
-
-def _array(name: str, obs: Any) -> Any:
-    if not isinstance(obs, jax.Array) and np.asarray(obs).dtype.kind not in "bifuc":
-        kind = {"U": "strings", "S": "bytes"}.get(np.asarray(obs).dtype.kind, f"{np.asarray(obs).dtype}s")
-        raise SiteTypeError(f"site {name!r} is observed as an array of {kind}; encode it as numbers", current_loc())
-    return jnp.asarray(obs)
 
 
 def _flatten(obj: Any, what: str) -> tuple[list[Any], Part]:

@@ -14,9 +14,10 @@ from numpyro.primitives import _PYRO_STACK
 
 from plait.compiler.asked_value import asked_value
 from plait.compiler.control_flow import named_nodes
+from plait.compiler.given import described, kind_in_words
 from plait.compiler.importer import import_graph
 from plait.compiler.numpyro_bridge import Bridge
-from plait.compiler.source import current_loc, exception_loc, raised_by_numpyro
+from plait.compiler.source import current_loc, exception_loc, in_one_sentence, is_about_arrays
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import BindError, DataError, ModelError, PlaitError
 from plait.ir.graph import Graph, Node, ancestors, make, rewrite
@@ -52,6 +53,7 @@ def split_arguments(
         DataError: an array does not fit into the dtype that jax is configured for.
     """
     signature = _signature(model)
+    static = (static,) if isinstance(static, str) else static
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as e:
@@ -100,10 +102,10 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
         closed = jax.make_jaxpr(run)(*arguments.arrays)
     except _NEEDS_A_VALUE as e:
         raise _concretization_error(e, arguments) from e
-    except ValueError as e:
-        if not raised_by_numpyro(e):
+    except (TypeError, ValueError, IndexError) as e:
+        if isinstance(e, PlaitError) or not is_about_arrays(e):
             raise
-        raise ModelError(str(e).rstrip("."), exception_loc(e)) from e
+        raise ModelError(f"{in_one_sentence(e)}{_no_numbers(arguments)}", exception_loc(e)) from e
     arrays = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
     graph = _with_params_adopted(import_graph(closed, arrays), bridge.asked)
     _refuse_lost_sites(graph, compiling)
@@ -111,6 +113,13 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
     graph = _without_unused_params(graph)
     _refuse_hidden_randomness(graph)
     return graph
+
+
+def _no_numbers(arguments: Arguments) -> str:
+    """`` (argument 'x' holds strings)``: what among the arguments jax can't take."""
+    arrays = {name: x for name, x in arguments.static.items() if isinstance(x, np.ndarray)}
+    found = [f"argument {name!r} holds {kind_in_words(x)}" for name, x in arrays.items() if x.dtype.kind not in "biufc"]
+    return f" ({', '.join(found)})" if found else ""
 
 
 _NEEDS_A_VALUE = (
@@ -242,15 +251,17 @@ def _is_data(leaf: Any) -> bool:
     """Arrays of numbers or bools; numpy's scalars, such as a count ``group.max() + 1``, are Python numbers."""
     if isinstance(leaf, jax.Array):
         return True
-    return isinstance(leaf, np.ndarray) and (
-        np.issubdtype(leaf.dtype, np.number) or np.issubdtype(leaf.dtype, np.bool_)
-    )
+    return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc"
 
 
 def canonical(x: Any, name: str) -> Any:
     """An array in the dtype that jax is configured for; refuses where that would change its values."""
     if isinstance(x, jax.Array):
         return x
+    if isinstance(x, np.ma.MaskedArray) and np.ma.getmaskarray(x).any():
+        raise DataError(
+            f"data {name!r} has masked elements; pass .filled(…), and say which by obs_mask or handlers.mask"
+        )
     x = np.asarray(x)
     target = jax.dtypes.canonicalize_dtype(x.dtype)
     if target == x.dtype:
@@ -287,7 +298,15 @@ def _label(path: tuple[Any, ...]) -> str:
 
 def _signature(model: Callable[..., Any]) -> inspect.Signature:
     inner = getattr(model, "fn", None)  # a handler around a model takes the model's arguments
-    return _signature(inner) if callable(inner) else inspect.signature(model)
+    if callable(inner):
+        return _signature(inner)
+    if not callable(model):
+        raise BindError(f"plait.compile takes a model function first, got {described(model)}")
+    if inspect.isgeneratorfunction(model) or inspect.iscoroutinefunction(model):
+        raise BindError(
+            f"{_name(model)} is a generator or a coroutine, whose body would not run; write a plain function"
+        )
+    return inspect.signature(model)
 
 
 def _name(model: Callable[..., Any]) -> str:

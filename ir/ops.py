@@ -511,7 +511,9 @@ class InRange:
 
 @dataclass(frozen=True, slots=True)
 class NotNan:
-    """A condition on its one argument."""
+    """A condition on its one argument: it is a number, and where a product takes it, not an infinite one."""
+
+    finite: bool = False
 
 
 @dataclass(frozen=True, slots=True)

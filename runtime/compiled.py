@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from plait.compiler.certify import Certificate
+from plait.compiler.control_flow import named_nodes
 from plait.compiler.explain import Explanation, explain
 from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
@@ -25,7 +27,7 @@ from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Input, Observe, Param, Value, inputs
 from plait.ir.spec import rebuild
-from plait.ir.types import Shape
+from plait.ir.types import Loc, Shape
 from plait.runtime import params as param_sites
 from plait.runtime.data import rebound_arrays
 from plait.runtime.given import draws_shape, flat_vector, in_dtype, one_key
@@ -130,7 +132,7 @@ class CompiledModel:
         call = self._unconstrain_one
         for _ in batch:
             call = jax.vmap(call)
-        z = call(self._cast(ordered_values(values, self.shapes, "latent", batch)))
+        z = call(self._cast(ordered_values(values, self.shapes, "latent", self._line_of, batch)))
         self._refuse_outside(z)
         return z
 
@@ -142,7 +144,8 @@ class CompiledModel:
         name = next(s.name for s in self.slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
         op = next(op for op in self._graph_with_supports.ops(Value) if op.name == name)
         allowed = in_words(op.support, ["…"] * op.n_leaves)
-        raise ValueNamesError(f"the value of latent {name!r} is outside its support ({allowed})")
+        message = f"the value of latent {name!r} is outside its support ({allowed})"
+        raise ValueNamesError(message, self._line_of(name))
 
     def _unconstrain_one(self, ordered: Sequence[Any]) -> Any:
         graph = self._graph_with_supports
@@ -268,9 +271,10 @@ class CompiledModel:
         unknown_names(given.keys(), list(sites), "site")
         expected = {name: sites[name] for name in given}
         batch = leading_axes(given, expected, "site")
-        given = dict(zip(expected, ordered_values(given, expected, "site", batch), strict=True))
+        given = dict(zip(expected, ordered_values(given, expected, "site", self._line_of, batch), strict=True))
         dtypes = {name: t.dtype for name, t in self._program.latents.items()}
-        given |= {name: in_dtype(x, dtypes[name], f"site {name!r}") for name, x in given.items() if name in dtypes}
+        for name in dtypes.keys() & given.keys():
+            given[name] = in_dtype(given[name], dtypes[name], f"site {name!r}", partial(self._line_of, name))
         lead = (*shape, *batch)
         stacked = {
             name: jnp.reshape(jnp.broadcast_to(x, lead + sites[name]), (math.prod(lead), *sites[name]))
@@ -389,9 +393,17 @@ class CompiledModel:
         if not values.keys() <= self.shapes.keys():
             computed = [op.name for op in self.graph.ops(Deterministic) if op.name in values]
             if computed:
-                raise ValueNamesError(f"site {computed[0]!r} is deterministic: the latents decide it, leave it out")
-        return self._cast(ordered_values(values, self.shapes, "latent"))
+                raise ValueNamesError(
+                    f"site {computed[0]!r} is deterministic: the latents decide it, leave it out",
+                    self._line_of(computed[0]),
+                )
+        return self._cast(ordered_values(values, self.shapes, "latent", self._line_of))
 
     def _cast(self, ordered: Sequence[Any]) -> tuple[Any, ...]:
-        latents = self._program.latents.items()
-        return tuple(in_dtype(x, t.dtype, f"latent {n!r}") for x, (n, t) in zip(ordered, latents, strict=True))
+        return tuple(
+            in_dtype(x, t.dtype, f"latent {name!r}", partial(self._line_of, name))
+            for x, (name, t) in zip(ordered, self._program.latents.items(), strict=True)
+        )
+
+    def _line_of(self, site: str) -> Loc | None:
+        return next((node.loc for node in named_nodes(self.graph) if node.op.label == site), None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from plait.compiler.layout import Slot
 from plait.ir.errors import ValueNamesError
-from plait.ir.types import Shape
+from plait.ir.types import Loc, Shape
 from plait.runtime.given import numbers
 
 
@@ -39,31 +40,45 @@ def unknown_names(given: Collection[str], known: Sequence[str], what: str) -> No
             raise ValueNamesError(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
 
 
-def ordered_values(values: Mapping[str, Any], expected: Mapping[str, Shape], what: str, batch: Shape = ()) -> list[Any]:
+def ordered_values(
+    values: Mapping[str, Any],
+    expected: Mapping[str, Shape],
+    what: str,
+    line_of: Callable[[str], Loc | None],
+    batch: Shape = (),
+) -> list[Any]:
     """The values as arrays, in program order.
+
+    Args:
+        values: by name; None is as good as absent.
+        expected: the sites' shapes.
+        what: the sites are called in an error, such as ``latent``.
+        line_of: a site in the model.
+        batch: leading axes that all values have.
 
     Raises:
         ValueNamesError: one is missing, unknown, not of numbers, or has another shape than the site.
     """
     require_dict(values, what)
     unknown_names(values.keys(), list(expected), what)
-    missing = [name for name in expected if name not in values]
+    missing = [name for name in expected if values.get(name) is None]
     if missing:
         raise ValueNamesError(f"no value for {what} {_listed(missing)} (expected: {_listed(list(expected))})")
-    arrays = {name: numbers(values[name], f"the value of {what} {name!r}") for name in expected}
+    arrays = []
     for name, shape in expected.items():
-        if arrays[name].shape != batch + shape:
+        arrays.append(numbers(values[name], f"the value of {what} {name!r}", partial(line_of, name)))
+        if (got := arrays[-1].shape) != batch + shape:
             like = f", or {batch + shape} with the leading axes of the first value" if batch else ""
-            got = arrays[name].shape
-            raise ValueNamesError(f"{what} {name!r} has shape {shape}{like}, got a value of shape {got}")
-    return list(arrays.values())
+            message = f"{what} {name!r} has shape {shape}{like}, got a value of shape {got}"
+            raise ValueNamesError(message, line_of(name))
+    return arrays
 
 
 def leading_axes(values: Mapping[str, Any], shapes: Mapping[str, Shape], what: str) -> Shape:
     """The axes that values have before their sites' shapes, read off the first one."""
     require_dict(values, what)
     for name, shape in shapes.items():
-        if name in values:
+        if values.get(name) is not None:
             got = numbers(values[name], f"the value of {what} {name!r}").shape
             return tuple(got[: max(len(got) - len(shape), 0)])
     return ()

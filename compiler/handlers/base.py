@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from plait.compiler.given import described
 from plait.compiler.numpyro_bridge import bridged
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, opened
-from plait.ir.errors import ModelError
+from plait.ir.errors import ModelError, SiteTypeError
 
 Model = Callable[..., Any]
 
@@ -72,6 +73,7 @@ def lookup(
         raise ModelError(f"{handler} takes either `data` or `{handler}_fn`", current_loc())
     if function is not None:
         return function
-    assert data is not None
+    if not isinstance(data, Mapping):
+        raise SiteTypeError(f"{handler} takes a dict of values by site name, got {described(data)}", current_loc())
     values = dict(data)
     return lambda site: values.get(site.name)

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.given import require_numbers
 from plait.compiler.handlers.base import Handler, Model
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Site, is_compiling, requested_key
-from plait.ir.errors import ModelError
+from plait.ir.errors import ModelError, SiteTypeError
 from plait.ir.types import Loc, PlateFrame
 
 
@@ -31,9 +32,10 @@ class seed(Handler):
         super().__init__(fn)
         if rng_seed is None:
             raise ModelError("seed needs `rng_seed`, an integer or a jax random key", current_loc())
-        is_integer = isinstance(rng_seed, (int, np.integer)) or (
-            jnp.ndim(rng_seed) == 0 and not jnp.issubdtype(rng_seed.dtype, jax.dtypes.prng_key)
-        )
+        dtype = rng_seed.dtype if hasattr(rng_seed, "dtype") else np.asarray(rng_seed).dtype
+        is_integer = jnp.ndim(rng_seed) == 0 and jnp.issubdtype(dtype, np.integer)
+        if not (is_integer or dtype == np.uint32 or jnp.issubdtype(dtype, jax.dtypes.prng_key)):
+            raise SiteTypeError(f"rng_seed is an integer or a jax random key, got {rng_seed!r}", current_loc())
         self._start = rng_seed
         self._first = (lambda: jax.random.PRNGKey(self._start)) if is_integer else (lambda: self._start)
         self._hidden = frozenset(hide_types or ())
@@ -112,6 +114,10 @@ class block(Handler):
         super().__init__(fn)
         if sum(x is not None for x in (hide_fn, hide, expose_types, expose)) > 1:
             raise ModelError("block takes one of hide_fn, hide, expose_types and expose", current_loc())
+        if isinstance(hide, str) or isinstance(expose, str):
+            raise SiteTypeError(
+                f"block takes hide= and expose= as a list of names, got {hide or expose!r}", current_loc()
+            )
         if hide_fn is not None:
             self._hides = hide_fn
         elif hide is not None:
@@ -139,6 +145,9 @@ class scale(Handler):
 
     def __init__(self, fn: Model | None = None, scale: Any = 1.0) -> None:
         super().__init__(fn)
+        require_numbers("a scale is a positive number or an array of them, not", scale)
+        if jnp.issubdtype(jnp.result_type(scale), jnp.complexfloating):
+            raise ModelError(f"scale must be real, got the complex {scale}", current_loc())
         if not is_tracer(scale) and np.any(np.asarray(scale) <= 0):
             raise ModelError(f"scale must be positive, got {scale}", current_loc())
         self._scale = scale

@@ -19,6 +19,7 @@ from numpyro.distributions import MaskedDistribution
 
 from plait.compiler.importer import Builder
 from plait.compiler.memo import remembered
+from plait.compiler.source import in_one_sentence
 from plait.compiler.staged import results, signature, struct
 from plait.compiler.supports import KNOWN_INSIDE, is_real, support_of
 from plait.ir.errors import ModelError
@@ -152,7 +153,12 @@ class _Level(Builder):
             value = args[op.n_leaves]  # obs is the first of the extras
         extras = [x for x in (mask, scale) if x is not None]
         args = (value, *leaves, *extras)
-        typed = signature(LogProb, _types(args), op.name, op.dist, mask is not None, scale is not None)
+        try:
+            typed = signature(LogProb, _types(args), op.name, op.dist, mask is not None, scale is not None)
+        except (TypeError, ValueError) as e:
+            raise ModelError(f"the log probability of {op.label!r} fails: {in_one_sentence(e)}", loc) from e
+        if np.issubdtype(typed.out.dtype, np.complexfloating):
+            raise ModelError(f"{op.label!r} has a complex log probability: give it real data and parameters", loc)
         out = replace(typed.out, axes=_batch_axes(op, typed.out))
         self.terms.append((op.name, self.add(replace(typed, out=out), args, loc)))
         if isinstance(op, Observe) and not _masks_itself(op.dist):

@@ -74,18 +74,24 @@ class _Stages(Builder):
         return new
 
     def nan_checks(self, graph: Graph) -> list[Node]:
-        """A NaN that crosses into arithmetic poisons value or gradient; what only moves it may drop it again."""
+        """A NaN that crosses into arithmetic poisons value or gradient; what only moves it may drop it again.
+
+        So does an infinity that a product takes; a sum, a minimum or a bound may well be infinite.
+        """
         checks = []
         harmful: dict[Node, Node] = {}
+        factors: set[Node] = set()
         for node in graph:
-            if node not in self.known and _calculates(node):
+            if node not in self.known and _calculates(node, _ARITHMETIC):
                 harmful |= {self.env[a]: node for a in reversed(node.args) if a in self.known}
+                factors |= {self.env[a] for a in node.args if a in self.known and _calculates(node, _PRODUCTS)}
         for node in [n for n in self.hoists if n in harmful]:
             t = array_type(node)
             sources = [repr(name) for name in data_names(node)]
             if np.issubdtype(t.dtype, np.floating) and sources:
-                message = f"data {', '.join(sources)} make a NaN here, which would spread to the log density"
-                checks.append(self.add(Check(NotNan(), message), [node], harmful[node].loc))
+                what = "a NaN or an infinity" if node in factors else "a NaN"
+                message = f"data {', '.join(sources)} make {what} here, which would spread to the log density"
+                checks.append(self.add(Check(NotNan(node in factors), message), [node], harmful[node].loc))
         return checks
 
 
@@ -93,8 +99,9 @@ def _is_scalar(node: Node) -> bool:
     return isinstance(node.type, ArrayType) and node.type.shape == ()
 
 
-def _calculates(node: Node) -> bool:
-    return isinstance(node.op, Apply) and node.op.primitive.name in _ARITHMETIC
+def _calculates(node: Node, primitives: frozenset[str]) -> bool:
+    return isinstance(node.op, Apply) and node.op.primitive.name in primitives
 
 
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "pow", "max", "min", "dot_general", "atan2"})
+_PRODUCTS = frozenset({"mul", "dot_general"})
