@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.arguments import Arguments, split_arguments
 from plait.compiler.certify import Case, certify
 from plait.compiler.lower.density import lower
 from plait.compiler.passes import PIPELINE, run_passes
-from plait.compiler.trace import Arguments, split_arguments, trace
+from plait.compiler.trace import trace
 from plait.ir.graph import Graph
 from plait.ir.verify import verify
 from plait.runtime import params as param_sites

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from plait.compiler.trace import Arguments, argument_leaves, canonical
+from plait.compiler.arguments import Arguments, argument_leaves, canonical
 from plait.ir.errors import BindError, DataError
 from plait.ir.ops import from_aval
 from plait.runtime.given import described

@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 
+from plait.compiler.arguments import Arguments
 from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.sampler import draw
 from plait.compiler.passes import PIPELINE, run_passes
-from plait.compiler.trace import Arguments
 from plait.compiler.variants import unobserved, unscaled
 from plait.ir.graph import Graph
 from plait.ir.ops import Value

@@ -1,5 +1,7 @@
 """NumPyro's primitives and handlers under plait's: alone, mixed, and what can't be mixed."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,18 @@ def test_a_plait_handler_seeds_and_traces_a_numpyro_model_eagerly():
     assert list(ours) == list(theirs)
     np.testing.assert_array_equal(ours["x"]["value"], theirs["x"]["value"])
     np.testing.assert_array_equal(ours["p"]["value"], theirs["p"]["value"])
+
+
+def test_several_threads_compile_at_once():
+    def model(y):
+        mu = numpyro.sample("mu", N(0, 1))
+        with numpyro.plate("rows", 3), numpyro.handlers.scale(scale=2.0):
+            numpyro.sample("y", N(mu, 1), obs=y)
+
+    data = [np.full(3, float(i), np.float32) for i in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda y: float(plait.compile(model, y).log_joint({"mu": 0.0})), data))
+    np.testing.assert_allclose(values, [float(plait.compile(model, y).log_joint({"mu": 0.0})) for y in data], rtol=1e-6)
 
 
 # -- NumPyro's own handlers inside ----------------------------------------------------------------------
