@@ -21,7 +21,6 @@ from plait.ir.errors import ModelError
 from plait.ir.graph import Graph, Node, ancestors, make, rewrite
 from plait.ir.ops import Const, Deterministic, Input, Param, Plate, Sample, Site, from_aval, inputs
 
-
 _NUMPYROS_STACK = threading.RLock()  # NumPyro has one stack of handlers for all threads
 
 
