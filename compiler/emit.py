@@ -233,9 +233,10 @@ def _batch_of_value(site: Site, batch: tuple[int, ...]) -> tuple[int, ...]:
     event = tuple(site.fn.event_shape)
     value = jnp.shape(site.value)[_steps(site) :]
     what = "the substituted value" if site.substituted else "the observed value"
-    if len(value) < len(event):
+    if event and value[-len(event) :] != event:
         raise ModelError(
-            f"site {site.name!r} has events of shape {event}, {what} has shape {value}; give each event its own axes",
+            f"site {site.name!r} has events of shape {event}{_plates(site)}, {what} has shape {value}; its last axes "
+            "are the event's",
             current_loc(),
         )
     shape = _broadcast(site, what, value, batch + event)
@@ -271,7 +272,8 @@ def _broadcast(site: Site, what: str, shape: tuple[int, ...], onto: tuple[int, .
         return jnp.broadcast_shapes(shape, onto)
     except ValueError:
         raise ModelError(
-            f"site {site.name!r} has shape {onto}{_plates(site)}, {what} has shape {shape}: they do not broadcast",
+            f"site {site.name!r} has shape {onto}{_plates(site)}, {what} has shape {shape}: they do not broadcast; "
+            "reshape one of them",
             current_loc(),
         ) from None
 

@@ -13,6 +13,8 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.source import current_loc
 from plait.ir.errors import SiteTypeError
 
+KEPT_VALUE = "a value of another run of a model, kept in a list or a global, is used here; compute it in this model"
+
 
 def require_name(name: Any, what: str) -> None:
     """Raises SiteTypeError where a name is no text: it comes first, and is easily forgotten or swapped."""

@@ -9,6 +9,7 @@ from jax.extend import core
 
 from plait.compiler import jax_compat as compat
 from plait.compiler.control_flow import refuse_unequal_sites, take_steps_out, without_steps
+from plait.compiler.given import KEPT_VALUE
 from plait.compiler.node_list import NodeList
 from plait.compiler.source import equation_loc
 from plait.compiler.staging import OF_PLAIT
@@ -38,6 +39,8 @@ class Builder(NodeList):
 
         jaxpr = closed.jaxpr
         for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
+            if compat.is_tracer(value):
+                raise ModelError(KEPT_VALUE, _first_reader(jaxpr, var) or loc)
             env[var] = self.const(value, from_aval(var.aval), loc)
         env.update(zip(jaxpr.invars, args, strict=True))
         for eqn in jaxpr.eqns:
@@ -118,6 +121,11 @@ def _body(closed: Any, names: Sequence[str]) -> Graph:
         if isinstance(node.op, Input):
             raise ModelError("a random key is asked for inside a loop or a branch; pass keys in as arguments", node.loc)
     return Graph(tuple(builder.nodes), tuple(Output(Role.RESULT, str(i), node) for i, node in enumerate(out)))
+
+
+def _first_reader(jaxpr: Any, var: Any) -> Loc | None:
+    """The user's line that first reads a variable."""
+    return next((equation_loc(eqn) for eqn in jaxpr.eqns if any(atom is var for atom in eqn.invars)), None)
 
 
 def _has_sites(eqn: Any) -> bool:

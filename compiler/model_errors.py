@@ -10,7 +10,7 @@ import numpy as np
 
 from plait.compiler.arguments import Arguments
 from plait.compiler.asked_value import asked_value
-from plait.compiler.given import kind_in_words
+from plait.compiler.given import KEPT_VALUE, kind_in_words
 from plait.compiler.source import exception_loc, in_one_sentence, is_about_arrays
 from plait.ir.errors import ModelError, PlaitError
 
@@ -22,7 +22,9 @@ def about_the_model(arguments: Arguments) -> Iterator[None]:
         yield
     except _NEEDS_A_VALUE as e:
         raise _concretization_error(e, arguments) from e
-    except (TypeError, ValueError, IndexError) as e:
+    except jax.errors.UnexpectedTracerError as e:
+        raise ModelError(KEPT_VALUE, exception_loc(e)) from e
+    except (TypeError, ValueError, IndexError, AttributeError) as e:
         if isinstance(e, PlaitError) or not is_about_arrays(e):
             raise
         raise ModelError(f"{in_one_sentence(e)}{_no_numbers(arguments)}", exception_loc(e)) from e

@@ -84,8 +84,17 @@ def in_one_sentence(error: BaseException) -> str:
     text = " ".join(paragraphs[: 2 if re.search(r"[:,]( they differ:)?$", paragraphs[0]) else 1])
     if text.startswith("Error interpreting argument"):
         text = "a function of jax got something that is no array of numbers; encode it as numbers"
-    text = _TRACER.sub("a value of the model", text)
-    return (text if len(text) <= _LONGEST else text.partition(". ")[0]).rstrip(".")
+    text = _TRACER.sub("a value of the model", text).partition(" See https:")[0]
+    text = (text if len(text) <= _LONGEST else text.partition(". ")[0]).rstrip(".")
+    remedy = next((f"; {say}" for part, say in _REMEDIES if part in text), "")
+    return text + remedy
+
+
+_REMEDIES = (
+    ("must have integer", "cast the index to integers"),
+    ("must be of integer", "cast it to integers"),
+    ("unsupported operand", "give it arrays of numbers"),
+)
 
 
 _TRACER = re.compile(r"'?\b\w*Tracer\b'?(\(\w*\[[\d,]*\]\))?(\.__\w+__)?")

@@ -14,6 +14,7 @@ from plait.compiler.arguments import Arguments, split_arguments
 from plait.compiler.certify import Case, certify
 from plait.compiler.lower.density import lower
 from plait.compiler.passes import PIPELINE, run_passes
+from plait.compiler.passes.runner import require_switches
 from plait.compiler.trace import trace
 from plait.ir.graph import Graph
 from plait.ir.verify import verify
@@ -55,6 +56,7 @@ def compile(
         DataError: the data contradict the model.
         CertificateError: `check` found a wrong pass.
     """
+    require_switches(passes, check)
     history: list[tuple[str, Graph]] = []
 
     def record(name: str, graph: Graph) -> None:

@@ -36,6 +36,10 @@ class seed(Handler):
         is_integer = jnp.ndim(rng_seed) == 0 and jnp.issubdtype(dtype, np.integer)
         if not (is_integer or dtype == np.uint32 or jnp.issubdtype(dtype, jax.dtypes.prng_key)):
             raise SiteTypeError(f"rng_seed is an integer or a jax random key, got {rng_seed!r}", current_loc())
+        if jnp.ndim(rng_seed) > (dtype == np.uint32):
+            raise SiteTypeError(
+                f"rng_seed is one key, got keys of shape {jnp.shape(rng_seed)}; use jax.vmap over them", current_loc()
+            )
         self._start = rng_seed
         self._first = (lambda: jax.random.PRNGKey(self._start)) if is_integer else (lambda: self._start)
         self._hidden = frozenset(hide_types or ())
@@ -166,6 +170,7 @@ class mask(Handler):
 
     def __init__(self, fn: Model | None = None, mask: Any = True) -> None:
         super().__init__(fn)
+        mask = np.asarray(mask) if isinstance(mask, (list, tuple)) else mask
         if jnp.result_type(mask) != jnp.bool_:
             raise ModelError(f"mask must be boolean, got dtype {jnp.result_type(mask)}", current_loc())
         self._mask = mask

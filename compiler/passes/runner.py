@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from plait.ir.errors import PassError
 from plait.ir.graph import Graph
@@ -56,6 +57,14 @@ def run_passes(
         done.add(p.name)
         on_graph(p.name, graph)
     return graph
+
+
+def require_switches(passes: Any, check: Any) -> None:
+    """Raises PassError where compile's ``passes=`` or ``check=`` are of another kind than they should be."""
+    if passes is not None and not isinstance(passes, Mapping):
+        raise PassError(f"passes= is a dict from a pass's name to True or False, got {passes!r}")
+    if not isinstance(check, (bool, int)) or check < 0:
+        raise PassError(f"check= is True, False or a number of points, got {check!r}")
 
 
 def _active(pipeline: Sequence[Pass], switches: Mapping[str, bool]) -> list[Pass]:

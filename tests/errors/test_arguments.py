@@ -51,6 +51,16 @@ def unknown_pass():
     plait.compile(grouped, X, GROUP, 2, Y, passes={"expnd": False})
 
 
+@table.call(PassError, says=("passes=", "dict"))
+def passes_that_are_a_name():
+    plait.compile(grouped, X, GROUP, 2, Y, passes="expand")
+
+
+@table.call(PassError, says=("check=", "-1"))
+def negative_number_of_points():
+    plait.compile(grouped, X, GROUP, 2, Y, check=-1)
+
+
 @table.call(BindError, says=("function", "3"))
 def model_that_is_no_function():
     plait.compile(3)

@@ -202,4 +202,14 @@ def formatted_latent():
     print(f"{x:.2f}")  # here
 
 
+KEPT = []
+
+
+@table.call(ModelError, says=("another run",))
+def value_kept_from_another_run():
+    KEPT.clear()
+    plait.compile(lambda: KEPT.append(plait.sample("x", dist.Normal(0.0, 1.0))))
+    plait.compile(lambda: plait.sample("y", dist.Normal(KEPT[0], 1.0)))  # here
+
+
 test_each_says_what_and_where, test_golden = table.tests()

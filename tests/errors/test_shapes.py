@@ -134,7 +134,7 @@ def matrix_product_forgotten(x, y):
         plait.sample("y", N(x * b), obs=y)  # here
 
 
-@table.model(ModelError, np.zeros((4, 1)), says=("'y'", "(4, 2)", "(4, 1)"))
+@table.model(ModelError, np.zeros((4, 1)), says=("'y'", "(2,)", "(4, 1)"))
 def events_of_another_length(y):
     with plait.plate("rows", 4):
         plait.sample("y", dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2)), obs=y)  # here
@@ -187,6 +187,11 @@ def column_of_factors():
 def factor_of_another_length():
     with plait.plate("rows", 3):
         plait.factor("f", jnp.zeros(2))  # here
+
+
+@table.model(ModelError, np.zeros(1), says=("'y'", "(2,)", "(1,)"))
+def event_of_another_length(y):
+    plait.sample("y", dist.MultivariateNormal(jnp.zeros(2), jnp.eye(2)), obs=y)  # here
 
 
 test_each_says_what_and_where, test_golden = table.tests()
