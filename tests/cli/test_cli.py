@@ -208,7 +208,7 @@ def test_a_missing_file(command):
         ("x = undefined", "NameError: name 'undefined' is not defined (m.py:3)"),
         ("def model(): pass\ndef data(): return 1 / 0", "ZeroDivisionError: division by zero (m.py:4)"),
         ("def model(x): x.nothing()\ndef data(): return {'x': np.ones(2)}", "(m.py:3)"),
-        ("def model(x): return jnp.ones(4) + x\ndef data(): return {'x': np.ones(3)}", "(4,), (3,). (m.py:3)"),
+        ("def model(x): return jnp.ones(4) + x\ndef data(): return {'x': np.ones(3)}", "(4,), (3,) (m.py:3)"),
         ("def model(): plait.sample('a', 3)", "(m.py:3)"),
         ("def model():\n    for _ in range(2): plait.sample('a', dist.Normal(0, 1))", "'a'"),
         ("def model(): plait.sample('k', dist.Poisson(3.0))", "it is discrete"),
