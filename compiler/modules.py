@@ -52,17 +52,11 @@ def module(
     """
     library = _library(name, nn)
     _require_shape(name, library, input_shape)
-    match library:
-        case "stax":
-            init, apply = nn
-            return functools.partial(apply, param(f"{name}$params", lambda key: init(key, input_shape)[1]))
-        case "linen":
-            settings = {"input_shape": input_shape, **_linen_settings(apply_rng, mutable)}
-            return _call(contrib.flax_module, name, nn, **settings)
-        case "nnx":
-            return _call(contrib.nnx_module, name, nn)
-        case _:
-            return _call(contrib.eqx_module, name, nn)
+    if library == "stax":
+        init, apply = nn
+        return functools.partial(apply, param(f"{name}$params", lambda key: init(key, input_shape)[1]))
+    with bridged():
+        return _NUMPYROS[library][0](name, nn, **_settings(library, input_shape, apply_rng, mutable))
 
 
 def random_module(
@@ -90,16 +84,18 @@ def random_module(
     """
     library = _library(name, nn)
     _require_shape(name, library, input_shape)
-    match library:
-        case "stax":
-            return _random_stax(name, nn, prior, input_shape)
-        case "linen":
-            settings = {"input_shape": input_shape, **_linen_settings(apply_rng, mutable)}
-            return _call(contrib.random_flax_module, name, nn, prior, **settings)
-        case "nnx":
-            return _call(contrib.random_nnx_module, name, nn, prior)
-        case _:
-            return _call(contrib.random_eqx_module, name, nn, prior)
+    if library == "stax":
+        return _random_stax(name, nn, prior, input_shape)
+    with bridged():
+        return _NUMPYROS[library][1](name, nn, prior, **_settings(library, input_shape, apply_rng, mutable))
+
+
+# NumPyro's functions: with parameters, and with priors
+_NUMPYROS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "linen": (contrib.flax_module, contrib.random_flax_module),
+    "nnx": (contrib.nnx_module, contrib.random_nnx_module),
+    "equinox": (contrib.eqx_module, contrib.random_eqx_module),
+}
 
 
 def _require_shape(name: str, library: str, input_shape: Any) -> None:
@@ -128,16 +124,12 @@ def _library(name: str, nn: Any) -> str:
     )
 
 
-def _linen_settings(apply_rng: Sequence[str] | None, mutable: Sequence[str] | None) -> dict[str, Any]:
-    return {
-        "apply_rng": list(apply_rng) if apply_rng else None,
-        "mutable": list(mutable) if mutable else None,
-    }
-
-
-def _call(function: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
-    with bridged():
-        return function(name, *args, **kwargs)
+def _settings(library: str, input_shape: Any, apply_rng: Any, mutable: Any) -> dict[str, Any]:
+    """What NumPyro wants to know of a linen module; the others know it themselves."""
+    if library != "linen":
+        return {}
+    kinds, collections = list(apply_rng or ()) or None, list(mutable or ()) or None
+    return {"input_shape": input_shape, "apply_rng": kinds, "mutable": collections}
 
 
 def _random_stax(name: str, nn: tuple[Any, Any], prior: Prior, input_shape: tuple[int, ...] | None) -> Any:
