@@ -149,7 +149,7 @@ def _run(site: Site) -> Any:
         )
     try:
         return site.fn.sample(key, site.sample_shape)
-    except NotImplementedError:
+    except (NotImplementedError, ImportError):
         raise ModelError(
             f"site {site.name!r} ({type(site.fn).__name__}) has no draws; give its value", current_loc()
         ) from None
@@ -168,6 +168,8 @@ def _subsample(site: Site) -> Any:
             )
         with jax.ensure_compile_time_eval():  # a constant where the key is one
             return _subsample_fn(frame.full_size, frame.size, key)
+    if not jnp.issubdtype(jnp.result_type(site.value), jnp.integer):
+        raise ModelError(f"the indices of plate {site.name!r} must be integers, got {site.value}", current_loc())
     if jnp.shape(site.value) != (frame.size,):
         raise ModelError(
             f"plate {site.name!r} subsamples {frame.size} of {frame.full_size} elements, got indices of shape "
@@ -240,7 +242,8 @@ def _batch_of_value(site: Site, batch: tuple[int, ...]) -> tuple[int, ...]:
             current_loc(),
         )
     shape = _broadcast(site, what, value, batch + event)
-    if shape != batch + event and (site.cond_indep_stack or site.substituted):
+    from_handler = site.substituted or site.given_in is not None
+    if shape != batch + event and (site.cond_indep_stack or from_handler):
         beyond = "its plate" if site.cond_indep_stack else "its shape"
         raise ModelError(
             f"site {site.name!r} of shape {batch + event}{_plates(site)} got a value of shape "

@@ -144,7 +144,7 @@ def draw_type(part: Part, leaves: tuple[ArrayType, ...]) -> ArrayType:
         fn = rebuild(part, xs)
         try:
             return jnp.asarray(fn.sample(key))
-        except NotImplementedError:  # an improper prior has a density and no draws
+        except (NotImplementedError, ImportError):  # a density without draws: improper, or for want of a package
             return jnp.zeros(fn.shape())
 
     return from_aval(jax.eval_shape(draw, key, *map(struct, leaves)))

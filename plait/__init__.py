@@ -4,7 +4,7 @@ Write a model with five primitives (NumPyro's, with `numpyro.distributions`), co
 log density, gradient and sampler: see `plait.compile`.
 """
 
-from plait.compiler import handlers
+from plait import handlers, samplers
 from plait.compiler.modules import module, random_module
 from plait.compiler.plates import plate, plate_stack, subsample
 from plait.compiler.primitives import deterministic, factor, get_mask, param, sample
@@ -19,7 +19,6 @@ from plait.ir.errors import (
     PlaitError,
     ValueNamesError,
 )
-from plait.runtime import samplers
 from plait.runtime.compile import compile
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws

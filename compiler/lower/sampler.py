@@ -126,7 +126,7 @@ def _value(op: Site, args: Sequence[Any], keys: Iterator[Any], given: Mapping[st
         return jnp.asarray(given[op.name], op.type.dtype)
     try:
         return rebuild(op.dist, op.leaves(args)).sample(key)
-    except NotImplementedError:
+    except (NotImplementedError, ImportError):
         raise ModelError(
             f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
         ) from None

@@ -174,7 +174,8 @@ class _Level(Builder):
         self, op: Sample, leaves: Sequence[Node], mask: Node | None, scale: Node | None, loc: Loc | None
     ) -> Node:
         support, support_leaves = self._support(op, leaves, loc)
-        latent = _Latent(op.name, op.family, op.type, support, tuple(support_leaves), op.event_ndim, mask, scale, loc)
+        weights = (None, None) if is_real(support) else (mask, scale)  # they are for the Jacobian
+        latent = _Latent(op.name, op.family, op.type, support, tuple(support_leaves), op.event_ndim, *weights, loc)
         node = self._entering(latent)
         self._guard(op.name, node, support, support_leaves, mask, True, loc)
         return node

@@ -119,6 +119,24 @@ def _free():
     jax.lax.scan(lambda x, _: _observing(x, None), 0.0, None, length=3)
 
 
+def test_missing_data_in_a_chain():
+    """The mask changes from step to step, which a latent without a Jacobian does not mind."""
+
+    def model(y, seen):
+        def step(x, now):
+            x = plait.sample("x", N(x, 1))
+            plait.sample("y", N(x, 1), obs=now[0], obs_mask=now[1])
+            return x, None
+
+        jax.lax.scan(step, 0.0, (y, seen))
+
+    compiled = plait.compile(model, X, np.array([True, False, True]), check=1)
+    values = {"x": jnp.zeros(3), "y_unobserved": jnp.full(3, 0.5)}
+    expected = N(0, 1).log_prob(jnp.zeros(3)).sum() + N(0, 1).log_prob(jnp.array([0.5, 0.5, 2.0])).sum()
+    np.testing.assert_allclose(compiled.log_joint(values), expected, rtol=1e-6)
+    np.testing.assert_allclose(compiled.log_density(compiled.unconstrain(values)), expected, rtol=1e-6)
+
+
 # -- branches -------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+import pytest
 from numpy.testing import assert_allclose
 from numpyro.distributions import constraints
 
@@ -78,3 +79,28 @@ def test_deterministic_returns_its_value_and_has_no_term():
     assert list(compiled.log_prob_terms({"x": 0.0})) == ["x"]
     assert plait.deterministic("d", 3.0) == 3.0
     assert compiled.sample(jax.random.key(0), given={"x": 1.5})["twice"] == 3.0
+
+
+def test_a_density_without_draws_compiles():
+    """NumPyro draws a truncated Student-t with a package that need not be there."""
+    half_t = dist.LeftTruncatedDistribution(dist.StudentT(3.0, 0.0, 2.5), low=0.0)
+    compiled = plait.compile(lambda: plait.sample("t", half_t))
+    assert float(compiled.log_joint({"t": 1.0})) == pytest.approx(float(half_t.log_prob(1.0)))
+    with pytest.raises(plait.ModelError, match=r"site 't'.*has no draws"):
+        compiled.sample(jax.random.key(0))
+
+
+def test_indices_of_a_subsample_are_integers():
+    def model():
+        with plait.plate("rows", 6, 3):
+            plait.sample("x", dist.Normal(0.0, 1.0))
+
+    given = plait.handlers.substitute(model, data={"rows": jnp.arange(3) + 0.5})
+    with pytest.raises(plait.ModelError, match="'rows' must be integers"):
+        plait.compile(given)
+
+
+def test_a_condition_does_not_widen_a_latent():
+    model = plait.handlers.condition(lambda: plait.sample("x", dist.Normal(0.0, 1.0)), data={"x": jnp.zeros(3)})
+    with pytest.raises(plait.ModelError, match=r"'x'.*beyond its shape"):
+        plait.compile(model)

@@ -1,0 +1,5 @@
+"""Samplers that others wrote, on compiled models: ``plait.samplers.blackjax.sample(compiled, key)``."""
+
+from plait.runtime.samplers import blackjax
+
+__all__ = ["blackjax"]
