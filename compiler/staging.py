@@ -94,7 +94,7 @@ def bind_observe(
     obs = jnp.asarray(obs)
     t = _site_type(obs.dtype, obs.shape, fn, plates, weak=from_aval(jax.typeof(obs)).weak)
     names, args = _extras(obs=obs, mask=mask, scale=scale)
-    op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, tuple(fn.shape()), replicated)
+    op = Observe(name, part, len(leaves), fn.event_dim, plates, names, t, tuple(fn.shape()), replicated=replicated)
     return bind(op, (*leaves, *args))
 
 

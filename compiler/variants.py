@@ -27,7 +27,7 @@ def unobserved(graph: Graph, names: Collection[str]) -> Graph:
         if op.name not in names:
             return None
         extras, given = _without(op, op.OBS, args)
-        site = Sample(op.name, op.dist, op.n_leaves, op.event_ndim, op.plates, extras, op.type, op.drawn)
+        site = Sample(op.name, op.dist, op.n_leaves, op.event_ndim, op.plates, extras, op.type, op.drawn, op.members)
         return make(site, [*op.leaves(args), *given], node.loc)
 
     return _with_observed(graph, free)

@@ -16,7 +16,7 @@ import numpy as np
 from plait.ir.errors import InternalError
 from plait.ir.graph import Graph, Node, Op
 from plait.ir.spec import Part, Spec, family, spec_text
-from plait.ir.types import ArrayType, PlateFrame, Shape, TupleType, Type
+from plait.ir.types import ArrayType, Members, PlateFrame, Shape, TupleType, Type
 
 
 def array(t: Type) -> ArrayType:
@@ -130,6 +130,7 @@ class Site(Op):
     extras: tuple[str, ...]  # of OBS, MASK, SCALE, KEY
     type: ArrayType
     drawn: Shape  # of the whole distribution; an observed value may be smaller
+    members: Members | None = None  # the user's sites, where this one stands for several
 
     OBS: ClassVar[str] = "obs"
     MASK: ClassVar[str] = "mask"
@@ -196,6 +197,7 @@ class Deterministic(Op):
 
     name: str
     plates: tuple[PlateFrame, ...]
+    members: Members | None = None
     mnemonic: ClassVar[str] = "deterministic"
 
     @property

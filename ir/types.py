@@ -45,6 +45,21 @@ class PlateFrame:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """The sites that a loop made, held as one site of theirs.
+
+    Attributes:
+        names: of the sites, in C order of the axes that count them.
+        axes: how many leading axes of the site's own type count them.
+        steps: how many of the scans right around the site count them, before these.
+    """
+
+    names: tuple[str, ...]
+    axes: int = 1
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ArrayType:
     """Type of an array value.
 
