@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from plait.compiler.given import described
+from plait.compiler.given import described, holds_numbers
 from plait.ir.errors import BindError, DataError
 
 
@@ -70,9 +70,7 @@ def split_arguments(
 
 def _is_data(leaf: Any) -> bool:
     """Arrays of numbers or bools; numpy's scalars, such as a count ``group.max() + 1``, are Python numbers."""
-    if isinstance(leaf, jax.Array):
-        return True
-    return isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc"
+    return isinstance(leaf, jax.Array) or (isinstance(leaf, np.ndarray) and holds_numbers(leaf))
 
 
 def canonical(x: Any, name: str) -> Any:

@@ -33,18 +33,48 @@ def require_numbers(what: str, value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise SiteTypeError(f"{what} a random key; name the argument, rng_key=", current_loc())
+    try:
+        as_numbers(value)
+    except RaggedError:
+        message = f"{what} a ragged list, whose rows differ in length; pad and mask it"
+        raise SiteTypeError(message, current_loc()) from None
+    except NotNumbersError as found:
+        raise SiteTypeError(f"{what} {found}; encode it as numbers", current_loc()) from None
+    except jax.errors.TracerArrayConversionError:
+        return  # a list of values of the model
+
+
+class NotNumbersError(Exception):
+    """A value is no array of numbers; the text is what it is: ``None``, ``strings``, ``a Normal``."""
+
+
+class RaggedError(NotNumbersError):
+    """A value is no array at all: its rows differ in length."""
+
+
+def as_numbers(value: Any) -> Any:
+    """A value as an array of numbers, where it is not one of jax's already.
+
+    Raises:
+        NotNumbersError: it is ragged, or holds something else.
+        TracerArrayConversionError: it is a list with values of the model.
+    """
     if isinstance(value, jax.Array):
-        return
+        return value
     try:
         array = np.asarray(value)
     except ValueError:
-        raise SiteTypeError(
-            f"{what} a ragged list, whose rows differ in length; pad and mask it", current_loc()
-        ) from None
-    except jax.errors.TracerArrayConversionError:
-        return  # a list of values of the model
-    if value is None or array.dtype.kind not in "bifuc":
-        raise SiteTypeError(f"{what} {kind_in_words(array)}; encode it as numbers", current_loc())
+        raise RaggedError from None
+    if not holds_numbers(array):
+        raise NotNumbersError(kind_in_words(array))
+    return array
+
+
+def holds_numbers(array: np.ndarray) -> bool:
+    """Whether an array is of numbers or booleans, such as jax can take."""
+    kind = array.dtype.kind
+    # numpy counts time differences to the integers, and calls bfloat16 void
+    return kind in "bifuc" or (kind == "V" and bool(jnp.issubdtype(array.dtype, np.number)))
 
 
 def described(value: Any) -> str:
@@ -62,6 +92,6 @@ def kind_in_words(array: np.ndarray) -> str:
     """What an array holds that are no numbers."""
     if array.dtype.kind == "O" and array.ndim == 0:
         return described(array.item())
-    return {"U": "strings", "S": "bytes", "M": "dates", "m": "time differences", "V": "records"}.get(
+    return {"U": "strings", "T": "strings", "S": "bytes", "M": "dates", "m": "time differences", "V": "records"}.get(
         array.dtype.kind, "objects"
     )

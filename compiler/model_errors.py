@@ -10,7 +10,7 @@ import numpy as np
 
 from plait.compiler.arguments import Arguments
 from plait.compiler.asked_value import asked_value
-from plait.compiler.given import KEPT_VALUE, kind_in_words
+from plait.compiler.given import KEPT_VALUE, holds_numbers, kind_in_words
 from plait.compiler.source import exception_loc, in_one_sentence, is_about_arrays
 from plait.ir.errors import ModelError, PlaitError
 
@@ -33,7 +33,7 @@ def about_the_model(arguments: Arguments) -> Iterator[None]:
 def _no_numbers(arguments: Arguments) -> str:
     """`` (argument 'x' holds strings)``: what among the arguments jax can't take."""
     arrays = {name: x for name, x in arguments.static.items() if isinstance(x, np.ndarray)}
-    found = [f"argument {name!r} holds {kind_in_words(x)}" for name, x in arrays.items() if x.dtype.kind not in "biufc"]
+    found = [f"argument {name!r} holds {kind_in_words(x)}" for name, x in arrays.items() if not holds_numbers(x)]
     return f" ({', '.join(found)})" if found else ""
 
 

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from plait.compiler.arguments import Arguments, argument_leaves, canonical
+from plait.compiler.given import NotNumbersError, RaggedError, as_numbers
 from plait.ir.errors import BindError, DataError
 from plait.ir.ops import from_aval
-from plait.runtime.given import described
 from plait.runtime.names import unknown_names
 
 
@@ -54,21 +54,19 @@ def _same_structure(name: str, arguments: Arguments, leaves: Mapping[str, Any]) 
         )
 
 
-def _as_array(name: str, given: Any) -> Any:
+def _as_array(label: str, given: Any) -> Any:
     try:
-        return np.asarray(given)
-    except ValueError:
-        raise BindError(f"data {name!r} is ragged: its rows differ in length; give an array") from None
+        return as_numbers(given)
+    except RaggedError:
+        raise BindError(f"data {label!r} is ragged: its rows differ in length; give an array") from None
+    except NotNumbersError as found:
+        raise BindError(f"data {label!r} must be an array of numbers, got {found}") from None
 
 
 def _same_type(label: str, leaf: Any, before: Any) -> Any:
-    if not isinstance(leaf, jax.Array):
-        if np.ma.is_masked(leaf):
-            raise DataError(f"data {label!r} is a masked array, whose mask would be ignored; pass the mask apart")
-        if np.asarray(leaf).dtype.kind not in "bifuc":
-            raise BindError(f"data {label!r} must be an array of numbers, got {described(leaf)}")
-        leaf = np.asarray(leaf)
-    array = canonical(leaf, label)
+    if np.ma.is_masked(leaf):
+        raise DataError(f"data {label!r} is a masked array, whose mask would be ignored; pass the mask apart")
+    array = canonical(_as_array(label, leaf), label)
     new, old = (from_aval(jax.typeof(x)) for x in (array, before))
     if new.shape != old.shape:
         raise BindError(f"data {label!r} is {new}, compiled for {old}: call plait.compile again")

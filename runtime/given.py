@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.given import NotNumbersError, RaggedError, as_numbers
 from plait.compiler.jax_compat import is_tracer
 from plait.ir.errors import SiteTypeError, ValueNamesError
 from plait.ir.types import Loc, Shape
@@ -27,28 +28,15 @@ def numbers(value: Any, what: str, where: Where = _nowhere) -> Any:
     Raises:
         ValueNamesError: it is ragged, or holds something else; `what` names it.
     """
-    if isinstance(value, jax.Array):
-        return value
     try:
-        array = np.asarray(value)
+        return as_numbers(value)
     except jax.errors.TracerArrayConversionError:
         return jnp.asarray(value)
-    except ValueError:
+    except RaggedError:
         raise ValueNamesError(f"{what} is ragged: its rows differ in length", where()) from None
-    if jnp.issubdtype(array.dtype, np.number) or array.dtype == bool:
-        return array
-    raise ValueNamesError(f"{what} must be an array of numbers, got {described(value)}", where())
-
-
-def described(value: Any) -> str:
-    """``None``, ``strings``, ``a dict``: what a value is instead of numbers."""
-    if value is None:
-        return "None"
-    if isinstance(value, (Mapping, str)):
-        return "a string" if isinstance(value, str) else "a dict"
-    kind = np.asarray(value).dtype.kind
-    words = {"U": "strings", "S": "bytes", "O": "objects", "M": "dates", "m": "time differences", "V": "records"}
-    return words.get(kind, type(value).__name__)
+    except NotNumbersError as found:
+        got = "a string" if isinstance(value, str) else found
+        raise ValueNamesError(f"{what} must be an array of numbers, got {got}", where()) from None
 
 
 def in_dtype(array: Any, dtype: Any, what: str, where: Where = _nowhere) -> Any:
@@ -126,4 +114,4 @@ def draws_shape(shape: Any) -> Shape:
     return sizes
 
 
-__all__ = ["described", "draws_shape", "flat_vector", "in_dtype", "numbers", "one_key", "Where"]
+__all__ = ["draws_shape", "flat_vector", "in_dtype", "numbers", "one_key", "Where"]

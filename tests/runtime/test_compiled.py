@@ -386,6 +386,17 @@ def test_bind_takes_equal_static_values_and_narrower_data(compiled):
     assert_allclose(wide.log_joint(VALUES), compiled.log_joint(VALUES), rtol=1e-6)
 
 
+def test_numpy_arrays_of_jaxs_own_dtypes_are_data():
+    y = np.array([0.5, 1.0, -2.0], jnp.bfloat16)
+
+    def model(y):
+        plait.sample("y", dist.Normal(plait.sample("mu", dist.Normal(0.0, 1.0)), 1.0), obs=y)
+
+    for bound, given in ((plait.compile(model, y), y), (plait.compile(model, y).bind(y=y + 1), y + 1)):
+        expected = dist.Normal(0.0, 1.0).log_prob(0.3) + dist.Normal(0.3, 1.0).log_prob(given).sum()
+        assert_allclose(bound.log_joint({"mu": 0.3}), expected, rtol=1e-5)
+
+
 def test_bind_checks_the_data(compiled):
     with refused(DataError, "'y'", "nan", "[2]"):
         compiled.bind(y=np.array([0.0, 1.0, np.nan, 2.0], np.float32))
