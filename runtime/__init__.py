@@ -3,6 +3,7 @@
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws, OnProgress, Progress, constrained_draws, start_points
 from plait.runtime.extras import optional, require
+from plait.runtime.given import one_key
 
 __all__ = [
     "CompiledModel",
@@ -10,6 +11,7 @@ __all__ = [
     "OnProgress",
     "Progress",
     "constrained_draws",
+    "one_key",
     "optional",
     "require",
     "start_points",

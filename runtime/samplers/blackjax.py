@@ -16,7 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from plait.runtime import CompiledModel, Draws, OnProgress, Progress, constrained_draws, optional, require, start_points
+from plait.runtime import (
+    CompiledModel,
+    Draws,
+    OnProgress,
+    Progress,
+    constrained_draws,
+    one_key,
+    optional,
+    require,
+    start_points,
+)
 
 BLOCK = 100  # steps that one call of the loop can hold
 BLOCK_SECONDS = 0.2  # how long a call should take, so that a progress bar is live with slow models too
@@ -65,10 +75,12 @@ def sample(
 
     Raises:
         MissingExtraError: blackjax is not installed.
+        SiteTypeError: `key` is no single random key, but an integer seed or the like.
         ModelError: the model has nothing to sample, or no usable starting point.
     """
     require("blackjax")  # before anything slow
     _check(chains, warmup, draws, target_accept, max_treedepth)
+    key = one_key(key)
     report = on_progress or (lambda progress: None)
     report(Progress("compile", 0, 1))
     start_key, keys = _keys(key, chains, warmup + draws)

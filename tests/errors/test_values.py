@@ -147,6 +147,11 @@ def seed_for_a_key():
     compiled().sample(0)
 
 
+@table.call(SiteTypeError, says=("key", "jax.random.key(0)", "1"))
+def seed_for_a_samplers_key():
+    plait.samplers.blackjax.sample(compiled(), 1)
+
+
 @table.call(SiteTypeError, says=("key", "(3,)", "jax.vmap"))
 def several_keys():
     compiled().init_params(jax.random.split(KEY, 3))
