@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -50,13 +50,9 @@ def module(
         SiteTypeError: `nn` is no network that plait knows.
         ModelError: `input_shape` is missing.
     """
-    library = _library(name, nn)
-    _require_shape(name, library, input_shape)
-    if library == "stax":
-        init, apply = nn
-        return functools.partial(apply, param(f"{name}$params", lambda key: init(key, input_shape)[1]))
+    library, settings = _library(name, nn, input_shape, apply_rng, mutable)
     with bridged():
-        return _NUMPYROS[library][0](name, nn, **_settings(library, input_shape, apply_rng, mutable))
+        return library.module(name, nn, **settings)
 
 
 def random_module(
@@ -75,31 +71,45 @@ def random_module(
         nn: as for `module`.
         prior: one distribution for all arrays, distributions by path (arrays without one stay parameters; stax has
             no names, so there every path is given), or a function from (path, shape) to a distribution.
-        input_shape: as for `module`.
-        apply_rng: as for `module`.
-        mutable: as for `module`.
+        input_shape, apply_rng, mutable: as for `module`.
 
     Returns:
         The network with its parameters bound.
     """
-    library = _library(name, nn)
-    _require_shape(name, library, input_shape)
-    if library == "stax":
-        return _random_stax(name, nn, prior, input_shape)
+    library, settings = _library(name, nn, input_shape, apply_rng, mutable)
     with bridged():
-        return _NUMPYROS[library][1](name, nn, prior, **_settings(library, input_shape, apply_rng, mutable))
+        return library.random_module(name, nn, prior, **settings)
 
 
-# NumPyro's functions: with parameters, and with priors
-_NUMPYROS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "linen": (contrib.flax_module, contrib.random_flax_module),
-    "nnx": (contrib.nnx_module, contrib.random_nnx_module),
-    "equinox": (contrib.eqx_module, contrib.random_eqx_module),
-}
+def _library(
+    name: str, nn: Any, input_shape: Any, apply_rng: Sequence[str] | None, mutable: Sequence[str] | None
+) -> tuple[_Library, dict[str, Any]]:
+    """The library that a network is from, and what it does not know itself of its networks."""
+    library = _LIBRARIES[_package(name, nn)]
+    _require_shape(name, "input_shape" in library.settings, input_shape)
+    kinds, collections = list(apply_rng or ()) or None, list(mutable or ()) or None
+    given = {"input_shape": input_shape, "apply_rng": kinds, "mutable": collections}
+    return library, {setting: given[setting] for setting in library.settings}
 
 
-def _require_shape(name: str, library: str, input_shape: Any) -> None:
-    if library in ("stax", "linen") and input_shape is None:
+def _package(name: str, nn: Any) -> str:
+    """The package that a network is from, told without importing it."""
+    require_name(name, "module")
+    if isinstance(nn, tuple) and len(nn) == 2 and all(map(callable, nn)):
+        return "jax.example_libraries.stax"
+    bases = [f"{c.__module__}." for c in type(nn).__mro__]
+    for package in _LIBRARIES:
+        if any(base.startswith(f"{package}.") for base in bases):
+            return package
+    raise SiteTypeError(
+        f"module {name!r} must be a stax pair (init, apply), a Flax module or an Equinox module, "
+        f"got {type(nn).__name__}",
+        current_loc(),
+    )
+
+
+def _require_shape(name: str, needed: bool, input_shape: Any) -> None:
+    if needed and input_shape is None:
         raise ModelError(f"module {name!r} needs `input_shape` for its initial values", current_loc())
     if input_shape is not None and not isinstance(input_shape, (tuple, list)):
         raise SiteTypeError(
@@ -108,31 +118,12 @@ def _require_shape(name: str, library: str, input_shape: Any) -> None:
         )
 
 
-def _library(name: str, nn: Any) -> str:
-    """Which library a network is from, told without importing it."""
-    require_name(name, "module")
-    if isinstance(nn, tuple) and len(nn) == 2 and all(map(callable, nn)):
-        return "stax"
-    bases = [f"{c.__module__}." for c in type(nn).__mro__]
-    for library, package in (("linen", "flax.linen."), ("nnx", "flax.nnx."), ("equinox", "equinox.")):
-        if any(base.startswith(package) for base in bases):
-            return library
-    raise SiteTypeError(
-        f"module {name!r} must be a stax pair (init, apply), a Flax module or an Equinox module, "
-        f"got {type(nn).__name__}",
-        current_loc(),
-    )
+def _stax(name: str, nn: tuple[Any, Any], input_shape: tuple[int, ...]) -> Any:
+    init, apply = nn
+    return functools.partial(apply, param(f"{name}$params", lambda key: init(key, input_shape)[1]))
 
 
-def _settings(library: str, input_shape: Any, apply_rng: Any, mutable: Any) -> dict[str, Any]:
-    """What NumPyro wants to know of a linen module; the others know it themselves."""
-    if library != "linen":
-        return {}
-    kinds, collections = list(apply_rng or ()) or None, list(mutable or ()) or None
-    return {"input_shape": input_shape, "apply_rng": kinds, "mutable": collections}
-
-
-def _random_stax(name: str, nn: tuple[Any, Any], prior: Prior, input_shape: tuple[int, ...] | None) -> Any:
+def _random_stax(name: str, nn: tuple[Any, Any], prior: Prior, input_shape: tuple[int, ...]) -> Any:
     init, apply = nn
     shapes = jax.eval_shape(lambda key: init(key, input_shape)[1], jax.random.key(0))
     paths, treedef = jax.tree_util.tree_flatten_with_path(shapes)
@@ -149,3 +140,19 @@ def _weight(path: str, shape: tuple[int, ...], prior: Prior) -> Any:
     else:
         fn = prior if isinstance(prior, Distribution) else prior(path, shape)
     return sample(path, fn.expand(jnp.broadcast_shapes(shape[: len(shape) - fn.event_dim])).to_event())
+
+
+class _Library(NamedTuple):
+    """What makes sites of a library's networks: with parameters, and with priors; and the settings that it takes."""
+
+    module: Callable[..., Any]
+    random_module: Callable[..., Any]
+    settings: tuple[str, ...] = ()
+
+
+_LIBRARIES = {
+    "jax.example_libraries.stax": _Library(_stax, _random_stax, ("input_shape",)),
+    "flax.linen": _Library(contrib.flax_module, contrib.random_flax_module, ("input_shape", "apply_rng", "mutable")),
+    "flax.nnx": _Library(contrib.nnx_module, contrib.random_nnx_module),
+    "equinox": _Library(contrib.eqx_module, contrib.random_eqx_module),
+}
