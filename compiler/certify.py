@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.control_flow import named_nodes
 from plait.compiler.layout import Slot
 from plait.compiler.lower.density import Function, Lowered, lower
-from plait.compiler.lower.sampler import draw
+from plait.compiler.lower.sampler import draw, drawn_shapes
+from plait.compiler.members import stacked, stacks, unstacked
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.reference import Report, interpret
 from plait.ir.errors import CertificateError
 from plait.ir.graph import Graph, Role
-from plait.ir.ops import array_type
+from plait.ir.ops import Sample, array_type
+from plait.ir.types import Shape
 
 TOLERANCE = {np.dtype("float64"): 1e-8, np.dtype("float32"): 5e-4}
 
@@ -81,7 +84,7 @@ def certify(
     rows: list[Row] = []
     whole: set[str] = set()
     for point in range(points):
-        truth = _Truth(reference, exact, slots, list(history[-1][1].named(Role.VALUE)), point)
+        truth = _Truth(reference, exact, slots, rolled(history), point)
         whole |= truth.whole
         for stage, graph in history:
             rows.append(_compare(stage, graph, case, slots, truth, point))
@@ -93,33 +96,54 @@ def random_point(point: int, dim: int) -> np.ndarray:
     return np.random.default_rng(point).uniform(-2, 2, dim)
 
 
-class _Truth:
-    """The reference's values and gradients at one point, in float64."""
+def rolled(history: Sequence[tuple[str, Graph]]) -> Graph:
+    """The last model graph of a history: its sites are those of the densities."""
+    names = [name for name, _ in history]
+    return history[names.index("density") - 1][1]
 
-    def __init__(self, graph: Graph, case: Case, slots: Sequence[Slot], latents: Sequence[str], point: int) -> None:
+
+class _Truth:
+    """The reference's values and gradients at one point, in float64, by the user's sites."""
+
+    def __init__(self, graph: Graph, case: Case, slots: Sequence[Slot], model: Graph, point: int) -> None:
+        self.families = stacks(model)
+        self.shapes = drawn_shapes(model)
+        self.unconstrained = {s.name: s.unconstrained.shape for s in slots}
         with jax.enable_x64(True):
-            if len(slots) == len(latents):
-                self.u = split_flat(slots, random_point(point, sum(s.unconstrained.size for s in slots)))
+            if slots or not any(isinstance(n.op, Sample) for n in named_nodes(graph)):
+                z = random_point(point, sum(s.unconstrained.size for s in slots))
+                self.u = unstacked(split_flat(slots, z), self.families)
                 self.density = _with_gradient(lambda p: _run(graph, case, p, True).log_density, self.u)
-                self.values = _stacked_values(graph, case, self.u, slots)
+                self.values = _values(graph, case, self.u)
             else:
                 drawn = draw(graph, case.data, case.params, jax.random.key(point), {})
+                latents = [n.op.name for n in named_nodes(graph) if isinstance(n.op, Sample)]
                 self.values = {name: drawn[name] for name in latents}
             self.joint = _with_gradient(lambda p: _run(graph, case, p, False).log_joint, self.values)
             report = _run(graph, case, self.values, False)
         self.whole = report.whole
         self.scale = 1.0 + sum(abs(float(t)) for t in report.terms.values())
 
+    def held(self, values: Mapping[str, Any], names: Collection[str], shapes: Mapping[str, Shape]) -> dict[str, Any]:
+        """Values of the user's sites as a graph takes them whose sites and families have these names."""
+        wanted = {name: shapes[name] for name in shapes if name in names}
+        rest = {name: values[name] for name in names if name in values}
+        return rest | stacked(values, wanted, {n: f for n, f in self.families.items() if n in wanted})
+
 
 def _compare(stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth: _Truth, point: int) -> Row:
     lowered = lower(graph) if graph.named(Role.LOG_JOINT) else None
     unconstrained = lowered is not None and lowered.log_density is not None
     if lowered is None:
-        wanted, got = truth.joint, _with_gradient(lambda v: _run(graph, case, v, False).log_joint, _cast(truth.values))
+        names = [n.op.name for n in named_nodes(graph) if isinstance(n.op, Sample)]
+        wanted = truth.joint
+        got = _with_gradient(
+            lambda v: _run(graph, case, truth.held(v, names, truth.shapes), False).log_joint, _cast(truth.values)
+        )
     elif lowered.log_density is None:
-        wanted, got = truth.joint, _with_gradient(_joint(lowered, case), _cast(truth.values))
+        wanted, got = truth.joint, _with_gradient(_joint(lowered, case, truth), _cast(truth.values))
     else:
-        wanted, got = truth.density, _with_gradient(_density(lowered, case, slots), _cast(truth.u))
+        wanted, got = truth.density, _with_gradient(_density(lowered, case, slots, truth), _cast(truth.u))
     errors = _error(got[0], wanted[0]) / truth.scale, _gradient_error(got[1], wanted[1], truth.scale)
     row = Row(stage, point, unconstrained, float(got[0]), float(wanted[0]), *errors)
     tolerance = TOLERANCE.get(np.dtype(got[0].dtype), 5e-4)
@@ -132,19 +156,25 @@ def _compare(stage: str, graph: Graph, case: Case, slots: Sequence[Slot], truth:
     return row
 
 
-def _density(lowered: Lowered, case: Case, slots: Sequence[Slot]) -> Callable[[Mapping[str, Any]], Any]:
+def _density(lowered: Lowered, case: Case, slots: Sequence[Slot], truth: _Truth) -> Callable[[Mapping[str, Any]], Any]:
     known, _ = lowered.prepare(case.data)
     function = lowered.log_density
     assert function is not None
-    return lambda u: apply(function, known, case.params, (_joined(slots, u),))[""]
+
+    def density(u: Mapping[str, Any]) -> Any:
+        z = _joined(slots, truth.held(u, truth.unconstrained, truth.unconstrained))
+        return apply(function, known, case.params, (z,))[""]
+
+    return density
 
 
-def _joint(lowered: Lowered, case: Case) -> Callable[[Mapping[str, Any]], Any]:
+def _joint(lowered: Lowered, case: Case, truth: _Truth) -> Callable[[Mapping[str, Any]], Any]:
     known, _ = lowered.prepare(case.data)
     latents = [(node.op.label or "", array_type(node).dtype) for node in lowered.log_joint.arguments]
 
     def joint(values: Mapping[str, Any]) -> Any:
-        ordered = [jnp.asarray(values[name], dtype) for name, dtype in latents]
+        whole = truth.held(values, dict(latents), truth.shapes)
+        ordered = [jnp.asarray(whole[name], dtype) for name, dtype in latents]
         return apply(lowered.log_joint, known, case.params, ordered)[""]
 
     return joint
@@ -164,12 +194,12 @@ def _run(graph: Graph, case: Case, point: Mapping[str, Any], unconstrained: bool
     return interpret(graph, case.data, case.params, point, unconstrained)
 
 
-def _stacked_values(graph: Graph, case: Case, u: Mapping[str, Any], slots: Sequence[Slot]) -> dict[str, Any]:
+def _values(graph: Graph, case: Case, u: Mapping[str, Any]) -> dict[str, Any]:
     """Constrained values in the sites' shapes; a scan's sites come from the bijector of the stacked support."""
     lowered = lower_to_density(graph)
     known, _ = lowered.prepare(case.data)
     assert lowered.values is not None
-    return apply(lowered.values, known, case.params, (_joined(slots, u),))
+    return apply(lowered.values, known, case.params, (_joined(lowered.slots, u),))
 
 
 def _joined(slots: Sequence[Slot], u: Mapping[str, Any]) -> Any:

@@ -12,15 +12,13 @@ import numpy as np
 
 from plait.compiler.arguments import Arguments, split_arguments
 from plait.compiler.certify import Case, certify
-from plait.compiler.lower.density import lower
-from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.passes.runner import require_switches
 from plait.compiler.trace import trace
 from plait.ir.graph import Graph
 from plait.ir.verify import verify
 from plait.runtime import params as param_sites
 from plait.runtime.compiled import CompiledModel
-from plait.runtime.program import Program, latents_of
+from plait.runtime.program import build
 
 
 def compile(
@@ -57,19 +55,12 @@ def compile(
         CertificateError: `check` found a wrong pass.
     """
     require_switches(passes, check)
-    history: list[tuple[str, Graph]] = []
-
-    def record(name: str, graph: Graph) -> None:
-        history.append((name, graph))
-        if on_graph is not None:
-            on_graph(name, graph)
-
+    record = on_graph or (lambda name, graph: None)
     arguments = split_arguments(model, args, kwargs, static)
     graph = trace(model, arguments)
     verify(graph)
     record("trace", graph)
-    density = run_passes(graph, PIPELINE, passes or {}, record)
-    program = Program(graph, lower(density), tuple(history), arguments, latents_of(density))
+    program = build(graph, passes or {}, arguments, record)
     compiled = CompiledModel.bound(program, arguments.arrays)
     points = 2 if check is True else int(check)
     return _certified(compiled, model, static, points) if points else compiled

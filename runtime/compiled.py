@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -21,11 +21,13 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
+from plait.compiler.members import expected_shapes, member_names, member_shapes, unstacked
+from plait.compiler.members import stacked as stacked_values
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Deterministic, Input, Observe, Param, Value, inputs
+from plait.ir.ops import Deterministic, Input, Param, Site, Value, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Loc, Shape
 from plait.runtime import params as param_sites
@@ -86,26 +88,35 @@ class CompiledModel:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Where each latent sits in the flat vector: name, offset, types of its unconstrained and own value."""
+        """Where each latent, or family of latents, sits in the flat vector: offset, types of its values."""
         self._require_density()
         return self._program.lowered.slots
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the flat vector's entries, in program order: ``('mu', 'theta[0]', …)``."""
-        return flat_names(self.slots)
+        """Names of the flat vector's entries, in its order: ``('mu', 'theta[0]', …)``."""
+        return flat_names(self.slots, self._program.families)
 
     @property
     def shapes(self) -> dict[str, Shape]:
-        """Shapes of the latents' constrained values by site, in program order."""
-        return {name: t.shape for name, t in self._program.latents.items()}
+        """Shapes of the latents' constrained values by site, in the order of the flat vector."""
+        return member_shapes(self._shapes, self._program.families)
 
-    def constrain(self, z: Any, *, deterministic: bool = False) -> dict[str, Any]:
+    @property
+    def families(self) -> dict[str, tuple[str, ...]]:
+        """The sites that a loop made, by the name under which their values can be given and taken as one array.
+
+        ``{"theta_*": ("theta_0", "theta_1", …)}``: latent, observed and deterministic sites.
+        """
+        return {name: family.names for name, family in self._program.families.items()}
+
+    def constrain(self, z: Any, *, deterministic: bool = False, stacked: bool = False) -> dict[str, Any]:
         """Values by site at a flat vector.
 
         Args:
             z: shape (..., dim); the leading axes are kept.
             deterministic: whether to add the deterministic sites.
+            stacked: whether each of `families` is one array, instead of one for each of its sites.
         """
         self._require_density()
         program, z = self._program, flat_vector(z, self.dim, self.dtype, batched=True)
@@ -113,7 +124,8 @@ class CompiledModel:
         if deterministic:
             functions.append((program.lowered.deterministics, program.deterministics))
         parts = [(f.results, call(self._for(f), self._given(None), z)) for f, call in functions if f is not None]
-        return {name: found[name] for order, found in parts for name in order}
+        found = {name: values[name] for order, values in parts for name in order}
+        return found if stacked else unstacked(found, program.families, z.ndim - 1)
 
     def unconstrain(self, values: Mapping[str, Any]) -> Any:
         """The flat vector of constrained values: the inverse of `constrain`.
@@ -128,11 +140,12 @@ class CompiledModel:
             ValueNamesError: a value is missing, unknown, misshaped or outside its support.
         """
         self._require_density()
-        batch = leading_axes(values, self.shapes, "latent")
+        expected = expected_shapes(values, self._shapes, self._program.families)
+        batch = leading_axes(values, expected, "latent")
         call = self._unconstrain_one
         for _ in batch:
             call = jax.vmap(call)
-        z = call(self._cast(ordered_values(values, self.shapes, "latent", self._line_of, batch)))
+        z = call(self._latents(values, expected, batch))
         self._refuse_outside(z)
         return z
 
@@ -141,9 +154,10 @@ class CompiledModel:
         if is_tracer(z) or not np.isnan(z).any():
             return
         wrong = np.isnan(z).reshape(-1, self.dim).any(axis=0)
-        name = next(s.name for s in self.slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
-        op = next(op for op in self._graph_with_supports.ops(Value) if op.name == name)
+        slot = next(s for s in self.slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
+        op = next(op for op in self._graph_with_supports.ops(Value) if op.name == slot.name)
         allowed = in_words(op.support, ["…"] * op.n_leaves)
+        name = self.names[int(np.argmax(wrong))].partition("[")[0] if slot.name in self.families else slot.name
         message = f"the value of latent {name!r} is outside its support ({allowed})"
         raise ValueNamesError(message, self._line_of(name))
 
@@ -192,13 +206,13 @@ class CompiledModel:
             values: as for `log_joint`.
             params: values of `param` sites, default their initial ones.
         """
-        terms = self._terms(CompiledModel.bound(self._program.unscaled, self._data), values, params)
-        return {name: terms[name] for name in observed_names(self.graph)}
+        terms = self._terms(self._unscaled, values, params)
+        return {name: terms[name] for name in self._observed}
 
     def _terms(self, at: CompiledModel, values: Mapping[str, Any], params: Params | None) -> dict[str, Any]:
         function = at._program.lowered.terms
         terms = at._program.terms(at._for(function), self._given(params), at._ordered(values))
-        return {name: terms[name] for name in function.results}
+        return unstacked({name: terms[name] for name in function.results}, at._program.families)
 
     def log_density(self, z: Any, params: Params | None = None) -> Any:
         """Log density of the flat unconstrained vector, with the Jacobian of `constrain` (nats, a scalar).
@@ -265,13 +279,10 @@ class CompiledModel:
             ValueNamesError: `given` has an unknown or misshaped entry.
         """
         shape, key = draws_shape(shape), one_key(key)
-        sites = drawn_shapes(self._program.model)
-        require_dict({} if given is None else given, "site")
-        given = dict(given or {})
-        unknown_names(given.keys(), list(sites), "site")
-        expected = {name: sites[name] for name in given}
-        batch = leading_axes(given, expected, "site")
-        given = dict(zip(expected, ordered_values(given, expected, "site", self._line_of, batch), strict=True))
+        sites, families = drawn_shapes(self._program.model), self._program.families
+        given = {} if given is None else given
+        require_dict(given, "site")
+        given, batch = self._given_sites(given, sites)
         dtypes = {name: t.dtype for name, t in self._program.latents.items()}
         for name in dtypes.keys() & given.keys():
             given[name] = in_dtype(given[name], dtypes[name], f"site {name!r}", partial(self._line_of, name))
@@ -282,7 +293,26 @@ class CompiledModel:
         }
         keys = jax.random.split(key, math.prod(lead))
         draws = self._program.sample(self._data, self._given(params), keys, stacked)
-        return {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in sites}
+        shaped = {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in sites}
+        return unstacked(shaped, families, len(lead))
+
+    def _given_sites(self, given: Mapping[str, Any], sites: Mapping[str, Shape]) -> tuple[dict[str, Any], Shape]:
+        """Values of some sites and families as arrays, and the leading axes that all of them have."""
+        families = self._program.families
+        known = expected_shapes(given, sites, families)
+        unknown_names(given.keys(), list(known), "site")
+        expected = {name: known[name] for name in given}
+        batch = leading_axes(given, expected, "site")
+        found = dict(zip(expected, ordered_values(given, expected, "site", self._line_of, batch), strict=True))
+        whole = {name: sites[name] for name in sites if name in found or set(member_names([name], families)) & set(found)}
+        for name in set(whole) - set(found):
+            if missing := [member for member in families[name].names if member not in found]:
+                raise ValueNamesError(
+                    f"site {missing[0]!r} has no value, while others of the loop that made it have; give all of "
+                    f"{name!r} or none",
+                    self._line_of(missing[0]),
+                )
+        return stacked_values(found, whole, families, len(batch)), batch
 
     # -- params -----------------------------------------------------------------------------------------
 
@@ -324,7 +354,7 @@ class CompiledModel:
     @property
     def graph(self) -> Graph:
         """The model graph, as traced."""
-        return self._program.model
+        return self._program.traced
 
     @property
     def density_graph(self) -> Graph:
@@ -341,8 +371,8 @@ class CompiledModel:
         return explain(self._program.history, self.certificate)
 
     def __repr__(self) -> str:
-        latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self.shapes.items())
-        observed = ", ".join(op.name for op in self.graph.ops(Observe))
+        latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())
+        observed = ", ".join(observed_names(self._program.model))
         return f"CompiledModel(latents: {latents or 'none'}; observed: {observed or 'none'})"
 
     # -- helpers ----------------------------------------------------------------------------------------
@@ -386,18 +416,50 @@ class CompiledModel:
     def _at(self, values: Mapping[str, Any]) -> CompiledModel:
         """This model, or the one in which the observed sites that `values` names are free."""
         require_dict(values, "latent")
-        free = set(observed_names(self.graph)).intersection(values)
-        return CompiledModel.bound(self._program.freed(free), self._data) if free else self
+        named = member_names([name for name in values if isinstance(name, str)], self._program.families)
+        free = frozenset(self._observed).intersection(named)
+        if not free:
+            return self
+        if free not in self._with_free:
+            self._with_free[free] = CompiledModel.bound(self._program.freed(free), self._data)
+        return self._with_free[free]
+
+    @cached_property
+    def _with_free(self) -> dict[frozenset[str], CompiledModel]:
+        return {}
+
+    @cached_property
+    def _unscaled(self) -> CompiledModel:
+        """This model with each observation counted once."""
+        return CompiledModel.bound(self._program.unscaled, self._data)
+
+    @cached_property
+    def _observed(self) -> list[str]:
+        """The user's observed sites, in program order."""
+        return member_names(observed_names(self._program.model), self._program.families)
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape]:
+        """Shapes of the latents' constrained values by site or family, in the order of the flat vector."""
+        return {name: t.shape for name, t in self._program.latents.items()}
 
     def _ordered(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        if not values.keys() <= self.shapes.keys():
-            computed = [op.name for op in self.graph.ops(Deterministic) if op.name in values]
+        expected = expected_shapes(values, self._shapes, self._program.families)
+        if not values.keys() <= expected.keys():
+            deterministic = [op.name for op in self._program.model.ops(Deterministic)]
+            computed = [n for n in [*deterministic, *member_names(deterministic, self._program.families)] if n in values]
             if computed:
                 raise ValueNamesError(
                     f"site {computed[0]!r} is deterministic: the latents decide it, leave it out",
                     self._line_of(computed[0]),
                 )
-        return self._cast(ordered_values(values, self.shapes, "latent", self._line_of))
+        return self._latents(values, expected, ())
+
+    def _latents(self, values: Mapping[str, Any], expected: Mapping[str, Shape], batch: Shape) -> tuple[Any, ...]:
+        """The latents' values as the program takes them: families stacked, in their order, in their dtypes."""
+        given = dict(zip(expected, ordered_values(values, expected, "latent", self._line_of, batch), strict=True))
+        whole = stacked_values(given, self._shapes, self._program.families, len(batch))
+        return self._cast([whole[name] for name in self._shapes])
 
     def _cast(self, ordered: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(
@@ -406,4 +468,9 @@ class CompiledModel:
         )
 
     def _line_of(self, site: str) -> Loc | None:
-        return next((node.loc for node in named_nodes(self.graph) if node.op.label == site), None)
+        return next((node.loc for node in named_nodes(self.graph) if site in (node.op.label, *_members(node))), None)
+
+
+def _members(node: Node) -> tuple[str, ...]:
+    members = node.op.members if isinstance(node.op, (Site, Deterministic)) else None
+    return () if members is None else members.names

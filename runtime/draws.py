@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.lower.sampler import drawn_shapes
+from plait.compiler.members import member_names
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.runtime.compiled import CompiledModel
 
@@ -80,7 +81,8 @@ def constrained_draws(compiled: CompiledModel, z: Any, stats: Mapping[str, Any])
         stats: by name, (chains, draws).
     """
     values = compiled.constrain(z, deterministic=True)
-    order = {name: i for i, name in enumerate(drawn_shapes(compiled.graph))}
+    program = compiled._program
+    order = {name: i for i, name in enumerate(member_names(drawn_shapes(program.model), program.families))}
     return Draws(
         {name: np.asarray(values[name]) for name in sorted(values, key=order.__getitem__)},
         np.asarray(z),

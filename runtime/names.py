@@ -8,15 +8,28 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from plait.compiler.layout import Slot
+from plait.compiler.members import Stack
 from plait.ir.errors import ValueNamesError
 from plait.ir.types import Loc, Shape
 from plait.runtime.given import numbers
 
 
-def flat_names(slots: Sequence[Slot]) -> tuple[str, ...]:
+def flat_names(slots: Sequence[Slot], families: Mapping[str, Stack]) -> tuple[str, ...]:
     """``mu``, ``theta[0]``, ``L[0,1]``: one for each entry of the unconstrained vector."""
-    return tuple(name for slot in slots for name in entry_names(slot.name, slot.unconstrained.shape))
+    return tuple(name for slot in slots for name in _slot_names(slot, families.get(slot.name)))
+
+
+def _slot_names(slot: Slot, family: Stack | None) -> Iterable[str]:
+    shape = slot.unconstrained.shape
+    if family is None:
+        return entry_names(slot.name, shape)
+    own = family.member(shape)
+    each = np.array([list(entry_names(member, own)) for member in family.names], dtype=object)
+    by_member = each.reshape(len(family.names), *own)
+    return list(np.moveaxis(by_member, 0, family.axis).ravel())
 
 
 def entry_names(name: str, shape: Shape) -> Iterable[str]:

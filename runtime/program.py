@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -12,6 +12,7 @@ import jax
 from plait.compiler.arguments import Arguments
 from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.sampler import draw
+from plait.compiler.members import Stack, stacks
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
 from plait.ir.graph import Graph
@@ -29,18 +30,22 @@ class Program:
     Each jitted function is made when it is first asked for.
 
     Attributes:
-        model: the traced graph.
+        traced: the graph as traced.
+        model: the same with its loops rolled: of what there are draws, params and observed sites.
         lowered: the functions of the density graph.
         history: (pass, graph after it), from the traced graph on.
         arguments: the model's arguments at compile; `bind` compares with them.
-        latents: types of the latents' constrained values by site, in program order.
+        latents: types of the latents' constrained values by site or family, in the order of z.
+        families: where the user's sites are in the values of families.
     """
 
+    traced: Graph
     model: Graph
     lowered: Lowered
     history: tuple[tuple[str, Graph], ...]
     arguments: Arguments
     latents: dict[str, ArrayType]
+    families: dict[str, Stack]
 
     @cached_property
     def prepare(self) -> Jitted:
@@ -102,7 +107,7 @@ class Program:
         """The program in which these observed sites are latent."""
         key = frozenset(names)
         if key not in self._freed:
-            self._freed[key] = self._variant(unobserved(self.model, key))
+            self._freed[key] = self._variant(unobserved(self.traced, key))
         return self._freed[key]
 
     @cached_property
@@ -112,21 +117,42 @@ class Program:
     @cached_property
     def unscaled(self) -> Program:
         """The program in which each observation counts once."""
-        return self._variant(unscaled(self.model))
+        return self._variant(unscaled(self.traced))
 
-    def _variant(self, model: Graph) -> Program:
-        """Without the optional passes: what they computed from observed values or summed over rows is not wanted."""
-        off = {p.name: False for p in PIPELINE if p.optional}
-        density = run_passes(model, PIPELINE, off, lambda name, graph: None)
-        return Program(model, lower(density), (), self.arguments, latents_of(density))
+    def _variant(self, traced: Graph) -> Program:
+        """Without most passes: what they computed from observed values or summed over rows is not wanted."""
+        kept = {"simplify", "reroll"} & {name for name, _ in self.history}
+        return build(traced, {p.name: p.name in kept for p in PIPELINE if p.optional}, self.arguments)
 
     def _density(self, known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
         return _required(self.lowered.log_density).only(known, params, (z,))
 
 
-def latents_of(density: Graph) -> dict[str, ArrayType]:
-    """The types of the latents' constrained values, in program order."""
-    return {op.name: op.type for op in density.ops(Value)}
+def build(
+    traced: Graph,
+    switches: Mapping[str, bool],
+    arguments: Arguments,
+    on_graph: Callable[[str, Graph], None] = lambda name, graph: None,
+) -> Program:
+    """The program of a traced graph: passes, then lower.
+
+    Args:
+        traced: the model graph.
+        switches: optional passes by name, False for off.
+        arguments: of the model.
+        on_graph: called with each pass's name and result.
+    """
+    history = [("trace", traced)]
+
+    def record(name: str, graph: Graph) -> None:
+        history.append((name, graph))
+        on_graph(name, graph)
+
+    density = run_passes(traced, PIPELINE, switches, record)
+    names = [name for name, _ in history]
+    model = history[names.index("density") - 1][1]
+    latents = {op.name: op.type for op in density.ops(Value)}
+    return Program(traced, model, lower(density), tuple(history), arguments, latents, stacks(model))
 
 
 def _batched(function: Function, known: Any, params: Any, z: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from plait.compiler.passes.check_data import check_data
 from plait.compiler.passes.density import density
 from plait.compiler.passes.expand import expand
+from plait.compiler.passes.reroll import reroll
 from plait.compiler.passes.runner import Pass, run_passes
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.passes.split_stages import split_stages
@@ -11,6 +12,8 @@ from plait.compiler.passes.unconstrain import unconstrain
 PIPELINE: tuple[Pass, ...] = (
     # Validation code of NumPyro is most of a traced model; nothing later should walk over it.
     Pass("simplify", simplify),
+    # Before density, so that draws are rolled too; without dead code, which would keep look-alikes apart.
+    Pass("reroll", reroll),
     # From here on there are terms instead of sites.
     Pass("density", density, optional=False),
     # While supports are still ops with a name: afterwards they are anonymous comparisons.
