@@ -208,6 +208,12 @@ def _dim(constraint: Any, owner: Spec) -> int:
         return len(_static_shape(owner, "_event_shape"))
 
 
+def event_ndim(part: Part) -> int:
+    """How many axes one event of a distribution has."""
+    assert isinstance(part, Spec)
+    return len(_static_shape(part, "_event_shape"))
+
+
 def leaf_indices(part: Part) -> set[int]:
     """Which leaves a part reads."""
     match part:

@@ -1,48 +1,54 @@
-"""One node for all members of a family: sites or code that a loop repeated N times become one, with a leading axis.
+"""One node for all members of a family: what a loop repeated N times becomes one site, or one piece of code.
 
-theta_i: f64[] = sample Normal(mu, tau)      theta: f64[school:8] = sample Normal(mu, tau).expand([8])
-y_i: f64[] = observe Normal(theta_i, s_i) ⇒  y: f64[school:8] = observe Normal(theta, s)
-e_i: f64[] = exp theta_i                     e: f64[8] = exp theta
+theta_i: f64[] = sample Normal(mu, tau)          theta: f64[school:8] = sample Normal(mu, tau).expand([8])
+e_i: f64[] = exp theta_i                     ⇒   e: f64[8] = exp theta
+f64[] = observe Normal(e_i, s_i) obs=y_i         f64[school:8] = observe Normal(e, s) obs=y
+
+The members' axis is always the first one of a value, and `vmap` says what code does with it. A site is not mapped
+but written anew as a user would write it inside a plate: see `batched_dist`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.batched_dist import NotBatched, batched_dist
+from plait.compiler.batched_dist import NotBatched, batched_constraint, batched_dist, event_ndim
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.memo import remembered
-from plait.compiler.staged import struct
+from plait.compiler.staged import signature, struct
 from plait.compiler.staging import draw_type
-from plait.ir.graph import Node, Op
+from plait.ir.graph import Graph, Node, Op, Output, Role, with_outputs
 from plait.ir.ops import (
     AddN,
     Apply,
+    Cond,
     Constrain,
     Deterministic,
-    Factor,
     Guard,
+    Input,
+    InSupport,
     Item,
     LogDet,
     LogProb,
-    Param,
     Plate,
     Sample,
+    Scan,
     Site,
     Sum,
+    array,
     array_type,
 )  # fmt: skip
-from plait.ir.spec import Part
-from plait.ir.types import ArrayType, Loc, Members, PlateFrame, TupleType
+from plait.ir.spec import Part, rebuild
+from plait.ir.types import ArrayType, Loc, Members, PlateFrame, Shape, TupleType
 
-Several = Node | tuple[Node, ...]  # a node, or the results of one that has several
-Rename = Callable[[str], tuple[str, tuple[str, ...]]]  # from a member's name to the new one and the members'
+Value = Node | tuple[Node, ...]  # of a node, or of one that has several results
+Rename = Callable[[str], tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Axis:
 def batched(
     builder: Builder,
     node: Node,
-    args: Sequence[Several],
+    args: Sequence[Value],
     lanes: Sequence[bool],
     axis: Axis,
     name: str = "",
@@ -75,46 +81,251 @@ def batched(
         axis: the new axis.
         name: of the new site, deterministic or plate.
         names: what its members are called, in C order of the axes that count them, the new one first.
-        rename: says both for a member's name, for everything inside a scan or a branch too. Plates in there are
-            asked for too.
+        rename: from a member's name to both; for nodes that hold others, whose sites, deterministics and plates it is
+            asked for.
 
     Returns:
-        A node whose value has the leading axis, or a tuple of them where `node` has several results.
+        A node whose value has the leading axis (a plate's has none: its indices are shared), or a tuple of them
+        where `node` has several results. A site's value may be a node that reads the site.
 
     Raises:
         NotBatched: there is no such node.
     """
-    if rename is not None and node.op.label is not None:
-        name, names = rename(node.op.label)
-    op, loc = node.op, node.loc
-    match op:
-        case Item(index) if isinstance(args[0], tuple):
-            return args[0][index]
-        case Param():
-            raise NotBatched("params are kept one by one")
+    label = node.op.site if isinstance(node.op, LogProb) else node.op.label
+    if rename is not None and label is not None:
+        name, names = rename(label)
+    if isinstance(node.op, Item) and isinstance(args[0], tuple):
+        return args[0][node.op.index]
     nodes = [a for a in args if isinstance(a, Node)]
-    match op:
-        case Site():
-            return _site(builder, op, nodes, lanes, axis, name, names, loc)
-        case Deterministic():
-            return _deterministic(builder, op, nodes[0], lanes[0], axis, name, names, loc)
-        case Plate():
-            return _plate(builder, op, nodes, lanes, name, loc)
-        case LogProb():
-            return _log_prob(builder, op, nodes, lanes, axis, loc)
-        case Apply() | Sum() | AddN() | Guard() | Constrain() | LogDet():
-            return _code(builder, node, nodes, lanes, axis)
-    raise NotBatched(f"{op.mnemonic} can't be stacked")
+    return _Batching(builder, axis, node.loc, name, names, rename).of(node, nodes, list(lanes))
 
 
-# -- code ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Batching:
+    """One node in the making."""
+
+    builder: Builder
+    axis: Axis
+    loc: Loc | None = None
+    name: str = ""
+    names: tuple[str, ...] = ()
+    rename: Rename | None = None
+
+    def of(self, node: Node, args: list[Node], lanes: list[bool]) -> Value:
+        op = node.op
+        match op:
+            case Site():
+                return self.site(op, args, lanes)
+            case Deterministic():
+                return self.deterministic(op, args[0], lanes[0])
+            case Plate():
+                return self.plate(op, args, lanes)
+            case LogProb():
+                return self.log_prob(op, args, lanes)
+            case InSupport():
+                return self.in_support(op, args, lanes)
+            case Scan():
+                return self.scan(op, args, lanes)
+            case Cond() if op.is_root or not lanes[0]:
+                return self.cond(op, args, lanes)
+            case Apply() | Sum() | AddN() | Guard() | Constrain() | LogDet() | Cond():
+                return self.code(node, args, lanes)
+        raise NotBatched(f"{op.mnemonic} nodes are kept one by one")
+
+    # -- code -------------------------------------------------------------------------------------------
+
+    def code(self, node: Node, args: list[Node], lanes: list[bool]) -> Value:
+        assert any(lanes), "code on what all members share is shared"
+        closed = _vmapped(node.op, _types(args), tuple(lanes), self.axis.size)
+        results = self.builder.inline(closed, args, self.loc)
+        return tuple(results) if isinstance(node.type, TupleType) else results[0]
+
+    def call(self, closed: Any, arg: Node) -> Node:
+        (result,) = self.builder.inline(closed, [arg], self.loc)
+        return result
+
+    def leading(self, node: Node, lane: bool, rank: int | None = None) -> Node:
+        """The node with the members' axis left of its last `rank` axes (default: of all that a member's has)."""
+        t = array_type(node)
+        missing = 0 if rank is None else rank - (t.ndim - lane)
+        return node if lane and not missing else self.call(_leading(t, lane, self.axis.size, missing), node)
+
+    def aligned(self, node: Node, lane: bool, rank: int) -> Node:
+        """The same, but what the members share stays as it is, for it broadcasts."""
+        return self.leading(node, lane, rank) if lane else node
+
+    def shape(self, of_member: Shape, rank: int) -> Shape:
+        return (self.axis.size, *(1,) * (rank - len(of_member)), *of_member)
+
+    def type(self, of_member: ArrayType, rank: int) -> ArrayType:
+        axes = (self.axis.plate, *(None,) * (rank - of_member.ndim), *of_member.axes)
+        return replace(of_member, shape=self.shape(of_member.shape, rank), axes=axes)
+
+    # -- sites ------------------------------------------------------------------------------------------
+
+    def site(self, op: Site, args: list[Node], lanes: list[bool]) -> Node:
+        if op.KEY in op.extras:
+            raise NotBatched("each draws with a key of its own")
+        batch = _batch_ndim(op, args, lanes)
+        rank = batch + op.event_ndim
+        part, leaves = self.distribution(op.dist, list(op.leaves(args)), list(op.leaves(lanes)), batch)
+        new = replace(
+            op,
+            name=self.name,
+            dist=part,
+            n_leaves=len(leaves),
+            plates=(PlateFrame(self.axis.plate, self.axis.size, -(batch + 1)), *op.plates),
+            type=self.type(op.type, rank),
+            drawn=self.shape(op.drawn, rank),
+            members=self.members(op.members),
+        )
+        if draw_type(part, _types(leaves)).shape != new.drawn:
+            raise NotBatched(f"{op.family} can't be stacked")
+        extras = [
+            self.leading(node, lane, rank) if extra == op.OBS else self.aligned(node, lane, batch)
+            for extra, node, lane in zip(op.extras, args[op.n_leaves :], lanes[op.n_leaves :], strict=True)
+        ]
+        node = self.builder.add(new, [*leaves, *extras], self.loc)
+        shape = self.shape(op.type.shape, op.type.ndim)  # who reads the value knows of no axes between
+        return node if shape == new.type.shape else self.call(_reshaped(new.type, shape), node)
+
+    def distribution(self, part: Part, leaves: list[Node], lanes: list[bool], batch: int) -> tuple[Part, list[Node]]:
+        part, closed = batched_dist(part, _types(leaves), tuple(lanes), self.axis.size, batch)
+        return part, self.builder.inline(closed, leaves, self.loc)
+
+    def members(self, old: Members | None) -> Members:
+        return Members(self.names) if old is None else Members(self.names, 1 + old.axes, old.steps)
+
+    def deterministic(self, op: Deterministic, arg: Node, lane: bool) -> Node:
+        value = self.leading(arg, lane)
+        frame = PlateFrame(self.axis.plate, self.axis.size, -array_type(value).ndim)
+        new = Deterministic(self.name, (frame, *op.plates), self.members(op.members))
+        return self.builder.add(new, [value], self.loc)
+
+    def plate(self, op: Plate, args: list[Node], lanes: list[bool]) -> Node:
+        if any(lanes):
+            raise NotBatched("each takes a subsample of its own")
+        name = self.name or op.frame.name
+        new = Plate(replace(op.frame, name=name), _with_plates(op.type, {op.frame.name: name}))
+        return self.builder.add(new, args, self.loc)
+
+    # -- terms of a density -----------------------------------------------------------------------------
+
+    def log_prob(self, op: LogProb, args: list[Node], lanes: list[bool]) -> Node:
+        batch, n = array(op.out).ndim, len(args) - op.masked - op.scaled
+        part, leaves = op.dist, args[1:n]
+        if any(lanes[1:n]):
+            part, leaves = self.distribution(part, leaves, lanes[1:n], batch)
+        value = self.aligned(args[0], lanes[0], batch + event_ndim(op.dist))
+        extras = [self.aligned(x, lane, batch) for x, lane in zip(args[n:], lanes[n:], strict=True)]
+        whole = [value, *leaves, *extras]
+        return self.term(op, signature(LogProb, _types(whole), self.name or op.site, part, op.masked, op.scaled), whole)
+
+    def in_support(self, op: InSupport, args: list[Node], lanes: list[bool]) -> Node:
+        batch, n = array(op.out).ndim, len(args) - op.masked
+        part, leaves = op.support, args[1:n]
+        rank = batch + rebuild(part, [struct(t) for t in _types(leaves)]).event_dim
+        if any(lanes[1:n]):
+            part, closed = batched_constraint(part, _types(leaves), tuple(lanes[1:n]), self.axis.size, rank)
+            leaves = self.builder.inline(closed, leaves, self.loc)
+        value = self.aligned(args[0], lanes[0], rank)
+        extras = [self.aligned(x, lane, batch) for x, lane in zip(args[n:], lanes[n:], strict=True)]
+        whole = [value, *leaves, *extras]
+        what = f"site {self.name!r}" if self.name else op.what
+        return self.term(op, signature(InSupport, _types(whole), what, part, op.masked), whole)
+
+    def term(self, old: LogProb | InSupport, new: Any, args: list[Node]) -> Node:
+        t = self.type(array(old.out), array(old.out).ndim)
+        if new.out.shape != t.shape:
+            raise NotBatched(f"such a {old.mnemonic} can't be stacked")
+        return self.builder.add(replace(new, out=replace(new.out, axes=t.axes)), args, self.loc)
+
+    # -- loops and branches -----------------------------------------------------------------------------
+
+    def scan(self, op: Scan, args: list[Node], lanes: list[bool]) -> tuple[Node, ...]:
+        """The scan with the members' axis inside of the steps': N scans of T steps ⇒ T steps of N members."""
+        (consts, carry, xs), (of_consts, entering, of_xs) = op.split(args), op.split(lanes)
+        carried: list[bool] = []
+        body = self.body(op.body, lanes, entering)
+        while carried != body.lanes[: op.n_carry]:  # what a step returns, the next one takes
+            carried = body.lanes[: op.n_carry]
+            body = self.body(op.body, [*of_consts, *carried, *of_xs], carried)
+        carry = [self.leading(x, a) if b else x for x, a, b in zip(carry, entering, carried, strict=True)]
+        xs = [self.call(_moved(array_type(x)), x) if lane else x for x, lane in zip(xs, of_xs, strict=True)]
+        whole = [*consts, *carry, *xs]
+        types = [array_type(n) for n in body.results]
+        out = TupleType((*types[: op.n_carry], *(_stacked(t, op.length) for t in types[op.n_carry :])))
+        node = self.builder.add(replace(op, ins=_types(whole), out=out, body=body.graph), whole, self.loc)
+        return self.results(node, body.lanes, op.n_carry)
+
+    def cond(self, op: Cond, args: list[Node], lanes: list[bool]) -> tuple[Node, ...]:
+        if lanes[0]:
+            raise NotBatched("the branch differs from member to member")
+        every = [True] * len(op.branches[0].named(Role.RESULT))
+        bodies = [self.body(branch, lanes[1:], every) for branch in op.branches]
+        out = TupleType(tuple(array_type(n) for n in bodies[0].results))
+        new = replace(op, ins=_types(args), out=out, branches=tuple(body.graph for body in bodies))
+        return self.results(self.builder.add(new, args, self.loc), every, len(every))
+
+    def results(self, node: Node, lanes: list[bool], first_stacked: int) -> tuple[Node, ...]:
+        """The results of a scan or a cond, the members' axis before the steps'."""
+        items = [self.builder.add(Item(i), [node], self.loc) for i in range(len(lanes))]
+        moved = [
+            self.call(_moved(array_type(item)), item) if lane and i >= first_stacked else item
+            for i, (item, lane) in enumerate(zip(items, lanes, strict=True))
+        ]
+        return tuple(self.leading(item, lane) for item, lane in zip(moved, lanes, strict=True))
+
+    def body(self, member: Graph, lanes: Sequence[bool], wanted: Sequence[bool]) -> _Body:
+        body = _Body(self.axis, self.rename)
+        for node, lane in zip(member.of(Input), lanes, strict=True):
+            body.enter(node, lane)
+        for node in member:
+            if not isinstance(node.op, Input):
+                body.add_for_all(node)
+        for i, node in enumerate(member.named(Role.RESULT).values()):
+            body.leave(node, i < len(wanted) and wanted[i])
+        return body
 
 
-def _code(builder: Builder, node: Node, args: Sequence[Node], lanes: Sequence[bool], axis: Axis) -> Several:
-    assert any(lanes), "code on what all members share is shared"
-    closed = _vmapped(node.op, _types(args), tuple(lanes), axis.size)
-    results = builder.inline(closed, args, node.loc)
-    return tuple(results) if isinstance(node.type, TupleType) else results[0]
+class _Body(Builder):
+    """A scan's body or a branch, for all members; what they share has no axis."""
+
+    def __init__(self, axis: Axis, rename: Rename | None) -> None:
+        super().__init__()
+        self.axis, self.rename = axis, rename
+        self.env: dict[Node, tuple[Any, bool]] = {}  # by a member's node its value here and whether it has the axis
+        self.plates: dict[str, str] = {}
+        self.results: list[Node] = []
+        self.lanes: list[bool] = []  # which results have the axis
+
+    @property
+    def graph(self) -> Graph:
+        return with_outputs(self.nodes, [Output(Role.RESULT, str(i), n) for i, n in enumerate(self.results)])
+
+    def enter(self, node: Node, lane: bool) -> None:
+        t = array_type(node)
+        op = replace(node.op, type=_Batching(self, self.axis).type(t, t.ndim)) if lane else node.op  # type: ignore[call-arg]
+        self.env[node] = self.add(op, (), node.loc), lane
+
+    def add_for_all(self, node: Node) -> None:
+        args, lanes = [self.env[a][0] for a in node.args], [self.env[a][1] for a in node.args]
+        if not (any(lanes) or node.op.is_root):
+            self.env[node] = self.add(node.op, args, node.loc), False
+            return
+        node_here = _in_plates(node, self.plates)
+        new = batched(self, node_here, args, lanes, self.axis, rename=self.rename)
+        self.env[node] = new, not isinstance(node.op, Plate)
+        if isinstance(node.op, Plate):
+            self.plates[node.op.frame.name] = new.op.frame.name
+
+    def leave(self, node: Node, wanted: bool) -> None:
+        value, lane = self.env[node]
+        self.results.append(_Batching(self, self.axis, node.loc).leading(value, lane) if wanted else value)
+        self.lanes.append(lane or wanted)
+
+
+# -- code on types ------------------------------------------------------------------------------------------
 
 
 @remembered
@@ -126,141 +337,60 @@ def _vmapped(op: Op, ins: tuple[ArrayType, ...], lanes: tuple[bool, ...], size: 
     try:
         return jax.make_jaxpr(members)(*map(struct, ins))
     except NotImplementedError:
-        primitive = op.primitive.name if isinstance(op, Apply) else op.mnemonic
-        raise NotBatched(f"jax.vmap of {primitive} is not implemented") from None
-
-
-def _leading(builder: Builder, node: Node, lane: bool, size: int, rank: int | None = None) -> Node:
-    """A node with the members' axis left of its last `rank` axes (default: all the others)."""
-    t = array_type(node)
-    own = t.ndim - lane
-    missing = 0 if rank is None else rank - own
-    if lane and not missing:
-        return node
-    (new,) = builder.inline(_aligned(t, lane, size, missing), [node], node.loc)
-    return new
+        name = op.primitive.name if isinstance(op, Apply) else op.mnemonic
+        raise NotBatched(f"jax can't vmap {name}") from None
 
 
 @remembered
-def _aligned(t: ArrayType, lane: bool, size: int, missing: int) -> Any:
-    def align(x: Any) -> Any:
+def _leading(t: ArrayType, lane: bool, size: int, missing: int) -> Any:
+    def leading(x: Any) -> Any:
         x = x if lane else jnp.broadcast_to(x, (size, *jnp.shape(x)))
         return jnp.expand_dims(x, tuple(range(1, 1 + missing))) if missing else x
 
-    return jax.make_jaxpr(align)(struct(t))
-
-
-# -- sites --------------------------------------------------------------------------------------------
-
-
-def _site(
-    builder: Builder,
-    op: Site,
-    args: Sequence[Node],
-    lanes: Sequence[bool],
-    axis: Axis,
-    name: str,
-    names: tuple[str, ...],
-    loc: Loc | None,
-) -> Node:
-    if op.KEY in op.extras:
-        raise NotBatched("each draws with a key of its own")
-    rank = _batch_rank(op, args, lanes)
-    part, leaves = _distribution(builder, op, args, lanes, axis, rank, loc)
-    extras = [
-        _extra(builder, op, extra, node, lane, axis, rank)
-        for extra, node, lane in zip(op.extras, args[op.n_leaves :], lanes[op.n_leaves :], strict=True)
-    ]
-    whole = (*leaves, *extras)
-    t = op.type
-    batch = rank + op.event_ndim
-    drawn = (axis.size, *(1,) * (batch - len(op.drawn)), *op.drawn)
-    gap = (batch - t.ndim) * (not isinstance(op, Sample))
-    new = replace(
-        op,
-        name=name,
-        dist=part,
-        n_leaves=len(leaves),
-        plates=(PlateFrame(axis.plate, axis.size, -(rank + 1)), *op.plates),
-        type=replace(t, shape=(axis.size, *(1,) * gap, *t.shape), axes=(axis.plate, *(None,) * gap, *t.axes)),
-        drawn=drawn,
-        members=_members(op.members, names),
-    )
-    node = builder.add(new, whole, loc)
-    if not gap:
-        return node
-    (value,) = builder.inline(_reshaped(array_type(node), (axis.size, *t.shape)), [node], loc)
-    return value
-
-
-def _batch_rank(op: Site, args: Sequence[Node], lanes: Sequence[bool]) -> int:
-    """How many batch axes a member has: those of its distribution, or of a larger value, mask or scale."""
-    own = len(op.drawn) - op.event_ndim
-    rank = own
-    for extra, node, lane in zip(op.extras, args[op.n_leaves :], lanes[op.n_leaves :], strict=True):
-        rank = max(rank, array_type(node).ndim - lane - op.event_ndim * (extra == op.OBS))
-    if rank > own and isinstance(op, Sample):
-        raise NotBatched("a mask or scale has more axes than the site")
-    return rank
-
-
-def _extra(builder: Builder, op: Site, extra: str, node: Node, lane: bool, axis: Axis, rank: int) -> Node:
-    if extra == op.OBS:
-        return _leading(builder, node, lane, axis.size, rank + op.event_ndim)
-    return _leading(builder, node, lane, axis.size, rank) if lane else node
-
-
-def _distribution(
-    builder: Builder, op: Site, args: Sequence[Node], lanes: Sequence[bool], axis: Axis, rank: int, loc: Loc | None
-) -> tuple[Part, list[Node]]:
-    leaves = op.leaves(args)
-    part, closed = batched_dist(op.dist, _types(leaves), tuple(lanes[: op.n_leaves]), axis.size, rank)
-    nodes = builder.inline(closed, leaves, loc)
-    missing = rank + op.event_ndim - len(op.drawn)
-    if not isinstance(op, Factor) and draw_type(part, _types(nodes)).shape != (axis.size, *(1,) * missing, *op.drawn):
-        raise NotBatched(f"{op.family} can't be stacked")
-    return part, nodes
-
-
-def _members(old: Members | None, names: tuple[str, ...]) -> Members:
-    return Members(names, 1) if old is None else Members(names, 1 + old.axes, old.steps)
+    return jax.make_jaxpr(leading)(struct(t))
 
 
 @remembered
-def _reshaped(t: ArrayType, shape: tuple[int, ...]) -> Any:
+def _reshaped(t: ArrayType, shape: Shape) -> Any:
     return jax.make_jaxpr(lambda x: jnp.reshape(x, shape))(struct(t))
 
 
-def _deterministic(
-    builder: Builder,
-    op: Deterministic,
-    value: Node,
-    lane: bool,
-    axis: Axis,
-    name: str,
-    names: tuple[str, ...],
-    loc: Loc | None,
-) -> Node:
-    value = _leading(builder, value, lane, axis.size)
-    frame = PlateFrame(axis.plate, axis.size, -array_type(value).ndim)
-    return builder.add(Deterministic(name, (frame, *op.plates), _members(op.members, names)), [value], loc)
+@remembered
+def _moved(t: ArrayType) -> Any:
+    """Members first ⇔ steps first."""
+    return jax.make_jaxpr(lambda x: jnp.swapaxes(x, 0, 1))(struct(t))
 
 
-def _plate(
-    builder: Builder, op: Plate, args: Sequence[Node], lanes: Sequence[bool], name: str, loc: Loc | None
-) -> Node:
-    """The indices of a plate, which all members share."""
-    if any(lanes):
-        raise NotBatched("each takes a subsample of its own")
-    frame = replace(op.frame, name=name or op.frame.name)
-    axes = tuple(frame.name if a == op.frame.name else a for a in op.type.axes)
-    return builder.add(Plate(frame, replace(op.type, axes=axes)), args, loc)
+def _stacked(t: ArrayType, length: int) -> ArrayType:
+    return replace(t, shape=(length, *t.shape), axes=(None, *t.axes))
 
 
-def _log_prob(
-    builder: Builder, op: LogProb, args: Sequence[Node], lanes: Sequence[bool], axis: Axis, loc: Loc | None
-) -> Node:
-    raise NotBatched("log_prob can't be stacked")
+# -- names and ranks ----------------------------------------------------------------------------------------
+
+
+def _batch_ndim(op: Site, args: Sequence[Node], lanes: Sequence[bool]) -> int:
+    """How many batch axes a member has: those of its distribution, or of a larger value, mask or scale."""
+    of_draw = len(op.drawn) - op.event_ndim
+    extras = zip(op.extras, args[op.n_leaves :], lanes[op.n_leaves :], strict=True)
+    batch = max([of_draw, *(array_type(x).ndim - lane - op.event_ndim * (name == op.OBS) for name, x, lane in extras)])
+    if isinstance(op, Sample) and batch > of_draw:
+        raise NotBatched("its mask or scale has more axes than the site")
+    return batch
+
+
+def _in_plates(node: Node, names: Mapping[str, str]) -> Node:
+    """A node in plates that have other names for all members."""
+    if not names or not isinstance(node.op, (Site, Deterministic)):
+        return node
+    plates = tuple(replace(p, name=names.get(p.name, p.name)) for p in node.op.plates)
+    if isinstance(node.op, Deterministic):
+        return replace(node, op=replace(node.op, plates=plates))
+    t = _with_plates(node.op.type, names)
+    return replace(node, op=replace(node.op, plates=plates, type=t), type=t)
+
+
+def _with_plates(t: ArrayType, names: Mapping[str, str]) -> ArrayType:
+    return replace(t, axes=tuple(a if a is None else names.get(a, a) for a in t.axes))
 
 
 def _types(nodes: Sequence[Node]) -> tuple[ArrayType, ...]:
