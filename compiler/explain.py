@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from plait.compiler.certify import Certificate
+from plait.compiler.certify import Certificate, rolled
+from plait.compiler.passes.reroll import look_alikes
 from plait.ir.graph import Graph, Node, Role, ancestors
 from plait.ir.ops import Apply, Cond, Const, Hoist, Scan, Typed, Value, array_type
 from plait.ir.sites import site_lines
@@ -41,11 +42,19 @@ class Term:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The terms and the passes' effect; ``print`` shows both as tables."""
+    """The terms and the passes' effect; ``print`` shows both as tables.
+
+    Attributes:
+        terms: in the order of the program.
+        passes: (pass, nodes after it, operations).
+        certificate: of ``check=``.
+        notes: what kept sites of one loop apart, or a loop from being traced once.
+    """
 
     terms: tuple[Term, ...]
-    passes: tuple[tuple[str, int, int], ...]  # (pass, nodes, operations)
+    passes: tuple[tuple[str, int, int], ...]
     certificate: Certificate | None = None
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         out = io.StringIO()
@@ -53,6 +62,10 @@ class Explanation:
         console.print(_term_table(self.terms))
         history = " → ".join(f"{name} {nodes}" for name, nodes, _ in self.passes)
         console.print(f"nodes after each pass: {history}", soft_wrap=True)
+        for note in self.notes[:MOST_NOTES]:
+            console.print(note, soft_wrap=True)
+        if len(self.notes) > MOST_NOTES:
+            console.print(f"… and {len(self.notes) - MOST_NOTES} more such notes")
         if self.certificate is not None:
             c = self.certificate
             whole = f"; not taken apart: {', '.join(c.whole)}" if c.whole else ""
@@ -63,10 +76,21 @@ class Explanation:
         return _term_table(self.terms)
 
 
-def explain(history: Sequence[tuple[str, Graph]], certificate: Certificate | None) -> Explanation:
-    """Explains a compile from the graphs after each pass."""
+MOST_NOTES = 8  # that are printed
+
+
+def explain(
+    history: Sequence[tuple[str, Graph]], certificate: Certificate | None, notes: Sequence[str] = ()
+) -> Explanation:
+    """Explains a compile from the graphs after each pass.
+
+    Args:
+        history: of the compile.
+        certificate: of ``check=``.
+        notes: what the trace has to say.
+    """
     graph = history[-1][1]
-    texts = {line.name: f"{line.name} {line.text}" for line in site_lines(history[0][1])}
+    texts = {line.name: f"{line.name} {line.text}" for line in site_lines(rolled(history))}
     prepared = _prepared(graph)
     done: set[Node] = set()
     terms = []
@@ -82,7 +106,13 @@ def explain(history: Sequence[tuple[str, Graph]], certificate: Certificate | Non
         shape = str(array_type(node)).partition("[")[2].rpartition("]")[0]
         terms.append(Term(name, text, f"[{shape}]", stage, now, before, node.loc))
     passes = tuple((name, len(g.nodes), sum(flops(n) for n in g)) for name, g in history)
-    return Explanation(tuple(terms), passes, certificate)
+    return Explanation(tuple(terms), passes, certificate, (*notes, *_kept_apart(history)))
+
+
+def _kept_apart(history: Sequence[tuple[str, Graph]]) -> list[str]:
+    """What `reroll` says of look-alikes; the search is made again, as nobody else wants to know."""
+    names = [name for name, _ in history]
+    return [str(apart) for apart in look_alikes(history[names.index("reroll") - 1][1])] if "reroll" in names else []
 
 
 def flops(node: Node) -> int:

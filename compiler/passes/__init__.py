@@ -8,6 +8,7 @@ from plait.compiler.passes.runner import Pass, run_passes
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.passes.split_stages import split_stages
 from plait.compiler.passes.unconstrain import unconstrain
+from plait.compiler.passes.vectorize_scans import vectorize_scans
 
 PIPELINE: tuple[Pass, ...] = (
     # Validation code of NumPyro is most of a traced model; nothing later should walk over it.
@@ -16,6 +17,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("reroll", reroll),
     # From here on there are terms instead of sites.
     Pass("density", density, optional=False),
+    # As soon as values are given; what was hidden in loops is in sight of all later passes.
+    Pass("vectorize_scans", vectorize_scans, requires=("density",)),
     # While supports are still ops with a name: afterwards they are anonymous comparisons.
     Pass("check_data", check_data, requires=("density",)),
     # Before expand, which would hide the bijectors that `CompiledModel.unconstrain` inverts.
