@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -80,6 +81,22 @@ def refuse_transformations(primitive: Any, refuse: Callable[[str, dict[str, Any]
 def is_tracer(x: Any) -> bool:
     """Whether x is a value that jax is tracing."""
     return isinstance(x, jax.core.Tracer)
+
+
+def with_methods(tracer: Any, methods: Any) -> Any:
+    """The same traced value, with the methods of a class, which has no slots and calls jax's own by `super`.
+
+    jax takes no other object for an array: since 0.8 an object with ``__jax_array__`` can't index one.
+    """
+    if not isinstance(tracer, methods):
+        of_jax: Any = type(tracer)
+        tracer.__class__ = _with_methods(of_jax, methods)
+    return tracer
+
+
+@lru_cache
+def _with_methods(of_jax: Any, methods: Any) -> Any:
+    return type(methods.__name__, (methods, of_jax), {"__slots__": ()})
 
 
 def equations_behind(value: Any) -> tuple[list[Any], list[int]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from plait.compiler.emit import emit, expand
 from plait.compiler.given import require_name
 from plait.compiler.jax_compat import is_tracer
+from plait.compiler.loop_steps import steps
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, open_frames, opened
 from plait.ir.errors import ModelError, SiteTypeError
@@ -29,7 +32,9 @@ class plate:
             `handlers.substitute` or `handlers.replay` under the plate's name.
         dim: the batch axis that it takes, negative, from the right; default the rightmost free one.
 
-    Entering returns the indices: 0 … size-1, or those of the subsample.
+    Entering returns the indices: 0 … size-1, or those of the subsample. ``for i in plate("rows", 10):`` is a loop over
+    0 … size-1, for sites of which each has a name of its own, such as ``f"theta_{i}"``; compiling it costs what the
+    plate costs where no step needs another one or Python's value of the index.
     """
 
     def __init__(self, name: str, size: int, subsample_size: int | None = None, dim: int | None = None) -> None:
@@ -49,7 +54,9 @@ class plate:
         self.dim = dim if dim is not None else next(d for d in range(-1, -len(taken) - 2, -1) if d not in taken)
         full_size = self.size if self.subsample_size < self.size else None
         self.frame = PlateFrame(name, self.subsample_size, self.dim, full_size)
-        self._indices = emit(Site("plate", name, fn=self.frame))
+        site = Site("plate", name, fn=self.frame)
+        self._indices = emit(site)
+        self._renamed = replace(self.frame, name=site.name)  # as scope calls it
         self._contexts: list[Any] = []
 
     def __enter__(self) -> Any:
@@ -66,7 +73,13 @@ class plate:
         self._contexts.pop().__exit__(*exc)
 
     def __iter__(self) -> Iterator[Any]:
-        raise ModelError(f"plate {self.name!r} is no loop; write `with plait.plate(...) as indices:`", current_loc())
+        if self.frame.full_size is not None:
+            raise ModelError(
+                f"plate {self.name!r} is a subsample of {self.subsample_size} of {self.size} elements, which a loop "
+                "can't go over; write `with plait.plate(...) as indices:`",
+                current_loc(),
+            )
+        return steps(self._renamed, self._indices, sys._getframe(1))
 
 
 @contextmanager

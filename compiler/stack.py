@@ -15,6 +15,7 @@ from typing import Any, Literal
 import jax
 
 from plait.compiler.jax_compat import trace_state
+from plait.compiler.loop_state import Loops
 from plait.compiler.source import current_loc
 from plait.ir.errors import ModelError
 from plait.ir.types import Loc, PlateFrame
@@ -74,6 +75,7 @@ class Frame:
 
     opened_in: Any = None  # jax's trace state when it was opened
     gives_stacked = True  # the values that it gives have an axis for each scan between it and the site
+    asks_names: str | None = None  # a handler's name, where what it does depends on sites' names or on their number
 
     def process(self, site: Site) -> None:
         """Changes the site before it gets its value; innermost frame first."""
@@ -85,10 +87,12 @@ class Frame:
 class Compiling(Frame):
     """The outermost frame while a model is traced: a site that reaches it binds its JAX primitive.
 
-    It keeps where each name was bound, only to notice a site that never reaches the program.
+    It keeps where each name was bound, only to notice a site that never reaches the program, and what is known of the
+    loops over plates.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loops: Loops) -> None:
+        self.loops = loops
         self.bound: dict[str, Loc | None] = {}
 
     def finish(self, site: Site) -> None:
@@ -109,7 +113,13 @@ def open_frames() -> tuple[Frame, ...]:
 
 def is_compiling() -> bool:
     """Whether a model is being traced for `plait.compile`."""
-    return bool(open_frames()) and isinstance(open_frames()[0], Compiling)
+    return compiling() is not None
+
+
+def compiling() -> Compiling | None:
+    """The outermost frame, where a model is being traced for `plait.compile`."""
+    outermost = next(iter(open_frames()), None)
+    return outermost if isinstance(outermost, Compiling) else None
 
 
 @contextmanager

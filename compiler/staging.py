@@ -20,7 +20,21 @@ from plait.compiler.source import current_loc
 from plait.compiler.staged import struct
 from plait.ir.errors import ModelError
 from plait.ir.graph import Op
-from plait.ir.ops import Deterministic, Factor, Input, Observe, Param, Plate, Sample, Site, Steps, aval, from_aval
+from plait.ir.ops import (
+    Deterministic,
+    Factor,
+    Input,
+    LoopBegin,
+    LoopEnd,
+    Observe,
+    Param,
+    Plate,
+    Sample,
+    Site,
+    Steps,
+    aval,
+    from_aval,
+)
 from plait.ir.spec import Part, flatten, rebuild
 from plait.ir.types import ArrayType, PlateFrame, axis_names
 
@@ -52,7 +66,8 @@ def _what(op: Op) -> str:
 
 
 PRIMITIVES: dict[type[Op], Primitive] = {
-    op: _primitive(op) for op in (Sample, Observe, Factor, Deterministic, Param, Plate, Input, Steps)
+    op: _primitive(op)
+    for op in (Sample, Observe, Factor, Deterministic, Param, Plate, Input, Steps, LoopBegin, LoopEnd)
 }
 OF_PLAIT = frozenset(PRIMITIVES.values())
 

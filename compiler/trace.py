@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from numpyro.primitives import _PYRO_STACK
@@ -13,6 +13,8 @@ from numpyro.primitives import _PYRO_STACK
 from plait.compiler.arguments import Arguments
 from plait.compiler.control_flow import named_nodes
 from plait.compiler.importer import import_graph
+from plait.compiler.loop_state import Loops
+from plait.compiler.loops import close_loops
 from plait.compiler.model_errors import about_the_model
 from plait.compiler.numpyro_bridge import Bridge
 from plait.compiler.source import current_loc
@@ -24,19 +26,49 @@ from plait.ir.ops import Const, Deterministic, Input, Param, Plate, Sample, Site
 _NUMPYROS_STACK = threading.RLock()  # NumPyro has one stack of handlers for all threads
 
 
-def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
-    """Calls the model once, on tracers, and returns its graph.
+class Traced(NamedTuple):
+    """The graph of a model, and sentences about what it could not hold as the model says it."""
+
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def trace(model: Callable[..., Any], arguments: Arguments, *, unrolled: bool = False) -> Traced:
+    """Calls the model on tracers and returns its graph.
+
+    It is called once; where a loop over a plate can't be traced once for all its steps, a second time, with ordinary
+    loops.
+
+    Args:
+        model: calls the primitives.
+        arguments: of the model.
+        unrolled: whether every loop over a plate is an ordinary one.
 
     Raises:
         ModelError: with the user's line, whatever in the model can't be compiled.
     """
-    compiling, bridge = Compiling(), Bridge()
+    if unrolled:
+        return _traced(model, arguments, Loops(at_once=False))
+    loops = Loops(at_once=True)
+    try:
+        return _traced(model, arguments, loops)
+    except Exception as error:  # of any kind: code that works on integers may fail anyhow on a traced index
+        if not loops.begun:
+            raise
+        loops.note(loops.blamed(error), loops.why(error))
+    graph, notes = _traced(model, arguments, Loops(at_once=False))
+    return Traced(graph, tuple(dict.fromkeys((*loops.notes, *notes))))
+
+
+def _traced(model: Callable[..., Any], arguments: Arguments, loops: Loops) -> Traced:
+    compiling, bridge = Compiling(loops), Bridge()
 
     def run(*data: Any) -> Any:
         args, kwargs = arguments.rebuild(data)
         with opened(compiling), bridge:
             model(*args, **kwargs)
             bridge.emit_mutables()
+        loops.indices.clear()  # jax keeps what is open in its caches
         return ()
 
     with _NUMPYROS_STACK, about_the_model(arguments):
@@ -45,13 +77,15 @@ def trace(model: Callable[..., Any], arguments: Arguments) -> Graph:
                 "plait.compile was called inside an open handler or plate; wrap the model in the handler", current_loc()
             )
         closed = jax.make_jaxpr(run)(*arguments.arrays)
+    loops.require_whole()
     arrays = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
     graph = _with_params_adopted(import_graph(closed, arrays), bridge.asked)
     _refuse_lost_sites(graph, compiling)
+    graph = close_loops(graph, loops.texts)
     _refuse_duplicate_names(graph)
     graph = _without_unused_params(graph)
     _refuse_hidden_randomness(graph)
-    return graph
+    return Traced(graph, tuple(loops.notes))
 
 
 # -- modules --------------------------------------------------------------------------------------------
@@ -147,4 +181,4 @@ def _refuse_hidden_randomness(graph: Graph) -> None:
             random.add(node)
 
 
-__all__ = ["trace"]
+__all__ = ["Traced", "trace"]

@@ -1,6 +1,7 @@
 """The ops: what a node can be, each with its one typing rule.
 
 Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Cond, Apply, Item.
+While a jaxpr becomes the model graph, beside those: Steps, LoopBegin, LoopEnd.
 Density graph, beside those: Value, Flat, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard, Hoist.
 """
 
@@ -255,6 +256,45 @@ class Steps(Op):
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == 1 and array(args[0]).shape[self.steps :] == self.type.shape, self, args)
         return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBegin(Op):
+    """Begins a step of a loop over a plate; only importing sees it. From the plate's indices to the step's index.
+
+    `loop` numbers the loops of a trace, `step` the steps of one of them that were traced.
+    """
+
+    loop: int
+    step: int
+    frame: PlateFrame
+    type: ArrayType
+    mnemonic: ClassVar[str] = "loop_begin"
+
+    @property
+    def is_root(self) -> bool:
+        return True
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1 and array(args[0]).shape == (self.frame.size,), self, args)
+        return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEnd(Op):
+    """Ends a step of a loop over a plate; only importing sees it. Its argument is the step's index."""
+
+    loop: int
+    step: int
+    mnemonic: ClassVar[str] = "loop_end"
+
+    @property
+    def is_root(self) -> bool:
+        return True
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1 and array(args[0]).shape == (), self, args)
+        return args[0]
 
 
 # -- code ---------------------------------------------------------------------------------------------
@@ -608,7 +648,7 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 
 __all__ = [
     "AddN", "Apply", "Check", "Cond", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
-    "InRange", "InSet", "InSupport", "Input", "Item", "LogDet", "LogProb", "NotNan", "Observe", "Param", "Plate",
-    "Sample", "Scan", "Site", "Spec", "Steps", "Sum", "Typed", "Value", "array", "array_type", "aval", "from_aval",
-    "inputs",
+    "InRange", "InSet", "InSupport", "Input", "Item", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan", "Observe",
+    "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Steps", "Sum", "Typed", "Value", "array", "array_type",
+    "aval", "from_aval", "inputs",
 ]  # fmt: skip

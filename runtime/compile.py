@@ -33,8 +33,9 @@ def compile(
 ) -> CompiledModel:
     """Compiles a model function on its arguments.
 
-    The function is called once. Array arguments are data, which `CompiledModel.bind` can replace; everything
-    else is part of the program.
+    The function is called once, or twice where a loop over a plate turns out to be none that can be traced once for
+    all its steps. Array arguments are data, which `CompiledModel.bind` can replace; everything else is part of the
+    program.
 
     Args:
         model: calls plait's primitives.
@@ -57,10 +58,10 @@ def compile(
     require_switches(passes, check)
     record = on_graph or (lambda name, graph: None)
     arguments = split_arguments(model, args, kwargs, static)
-    graph = trace(model, arguments)
+    graph, notes = trace(model, arguments)
     verify(graph)
     record("trace", graph)
-    program = build(graph, passes or {}, arguments, record)
+    program = replace(build(graph, passes or {}, arguments, record), notes=notes)
     compiled = CompiledModel.bound(program, arguments.arrays)
     points = 2 if check is True else int(check)
     return _certified(compiled, model, static, points) if points else compiled
@@ -72,7 +73,7 @@ def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Seque
     with jax.enable_x64(True):
         args, kwargs = program.arguments.rebuild([_exact(a) for a in program.arguments.arrays])
         exact: Arguments = split_arguments(model, args, kwargs, static)
-        reference = trace(model, exact)
+        reference = trace(model, exact, unrolled=True).graph
         params = [jnp.asarray(_exact(p)) for p in drawn]
         exact_case = Case(exact.arrays, params)
     case = Case(program.arguments.arrays, drawn)

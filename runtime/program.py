@@ -37,6 +37,7 @@ class Program:
         arguments: the model's arguments at compile; `bind` compares with them.
         latents: types of the latents' constrained values by site or family, in the order of z.
         families: where the user's sites are in the values of families.
+        notes: sentences of the trace, such as why it has an ordinary loop.
     """
 
     traced: Graph
@@ -46,6 +47,7 @@ class Program:
     arguments: Arguments
     latents: dict[str, ArrayType]
     families: dict[str, Stack]
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def prepare(self) -> Jitted:

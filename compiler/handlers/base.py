@@ -19,6 +19,7 @@ class Handler:
     """Base: opens a frame of its own for each `with`, or around each call of `fn`; without `fn` it decorates."""
 
     gives_stacked = True
+    asks_names = True  # or counts sites: then a loop over a plate is not traced once for all its sites
 
     def __init__(self, fn: Model | None = None) -> None:
         if fn is not None and not callable(fn):
@@ -63,6 +64,7 @@ class _HandlerFrame(Frame):
         self.process = handler.process  # type: ignore[method-assign]
         self.finish = handler.finish  # type: ignore[method-assign]
         self.gives_stacked = handler.gives_stacked
+        self.asks_names = type(handler).__name__ if handler.asks_names else None
 
 
 def lookup(

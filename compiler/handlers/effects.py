@@ -147,6 +147,8 @@ class scale(Handler):
         scale: broadcasts to the batch shape of every site inside.
     """
 
+    asks_names = False
+
     def __init__(self, fn: Model | None = None, scale: Any = 1.0) -> None:
         super().__init__(fn)
         require_numbers("a scale is a positive number or an array of them, not", scale)
@@ -167,6 +169,8 @@ class mask(Handler):
         fn: the model.
         mask: a bool or a boolean array that broadcasts against the batch shape of every site inside.
     """
+
+    asks_names = False
 
     def __init__(self, fn: Model | None = None, mask: Any = True) -> None:
         super().__init__(fn)
@@ -189,6 +193,8 @@ class scope(Handler):
         divider: stands between prefix and name.
         hide_types: types of sites that keep their names.
     """
+
+    asks_names = False
 
     def __init__(
         self,

@@ -1,0 +1,94 @@
+"""The Python variables of a loop's function: what a step changes in them only an ordinary loop can follow.
+
+Traced values are not compared here: where one flows from step to step the graph shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Mapping, Set
+from typing import Any
+
+import jax
+import numpy as np
+
+from plait.compiler.loop_state import IndexTexts
+from plait.compiler.source import is_users
+
+State = dict[str, Any]  # by variable, its value as nested tuples
+
+_DEEPEST = 3  # levels of containers and objects that are looked into
+_MOST = 20_000  # values that are looked at in all
+_BYTES = 1_000_000  # of a larger array only the shape counts
+
+
+def python_state(frame: types.FrameType) -> State:
+    """The variables of a frame, and the globals that its code names."""
+    used = set(frame.f_code.co_names)
+    found = {name: x for name, x in frame.f_globals.items() if name in used} | dict(frame.f_locals)
+    reader = _Reader()
+    return {name: reader.plain(x, _DEEPEST) for name, x in found.items() if not isinstance(x, _CODE)}
+
+
+def at_step(state: State, texts: IndexTexts, plate: str, step: int) -> State:
+    """The state in which the index of a loop over `plate` reads as that step."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            return texts.at(value, plate, step)
+        return tuple(map(read, value)) if isinstance(value, tuple) else value
+
+    return {name: read(value) for name, value in state.items()}
+
+
+def changed(before: State, after: State) -> str | None:
+    """A variable that two states disagree on."""
+    names = dict.fromkeys([*before, *after])
+    return next((name for name in names if before.get(name) != after.get(name)), None)
+
+
+_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
+
+
+class _Reader:
+    """Writes values as nested tuples, which can be compared."""
+
+    def __init__(self) -> None:
+        self._left = _MOST
+
+    def plain(self, x: Any, depth: int) -> Any:
+        """A value; what changes when it is read, such as an iterator, equals nothing."""
+        self._left -= 1
+        kind = type(x).__qualname__
+        if isinstance(x, str):
+            return str(x)
+        if isinstance(x, (bool, int, float, complex, bytes, type(None), np.generic)):
+            return kind, repr(x)
+        if isinstance(x, (jax.Array, *_CODE)):
+            return (kind,)
+        if isinstance(x, np.ndarray):
+            return kind, str(x.dtype), x.shape, x.tobytes() if x.nbytes <= _BYTES and x.dtype != object else None
+        if hasattr(type(x), "__next__"):
+            return kind, object()
+        items = _items(x)
+        if items is None:
+            return (kind,)
+        return kind, len(items), *(self.plain(item, depth - 1) for item in items if depth and self._left > 0)
+
+
+def _items(x: Any) -> list[Any] | None:
+    """What a container or an object of the user's holds, looked up without calling anything of the user's."""
+    if isinstance(x, Mapping):
+        return [part for item in x.items() for part in item]
+    if isinstance(x, (list, tuple)):
+        return list(x)
+    if isinstance(x, Set):
+        return sorted(x, key=repr)
+    module = sys.modules.get(type(x).__module__)
+    if not is_users(getattr(module, "__file__", None) or "<frozen"):
+        return None
+    return [part for item in getattr(x, "__dict__", {}).items() for part in item]
+
+
+__all__ = ["State", "at_step", "changed", "python_state"]
