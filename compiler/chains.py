@@ -7,6 +7,7 @@ x_3 = sample Normal(x_2, 1)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,21 +27,32 @@ class Before:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Families that depend on each other step by step, in the order of a step."""
+    """Families that depend on each other step by step.
+
+    Attributes:
+        families: in the order of a step.
+        width: how many members of each are computed side by side in a step: the chains of a panel.
+    """
 
     families: tuple[Family, ...]
+    width: int
 
     @property
-    def size(self) -> int:
-        return self.families[0].size
+    def steps(self) -> int:
+        return self.families[0].size // self.width
 
 
 @dataclass(frozen=True, eq=False)
 class NoChain:
-    """Why families in a circle are no chain; `split` is where members of one of them may be kept apart."""
+    """Why families in a circle are no chain.
+
+    Attributes:
+        why: in words.
+        split: of a family in the circle, how many members start the chain rather than continue it.
+    """
 
     why: str
-    split: tuple[Family, tuple[int, ...]] | None = None
+    split: tuple[Family, int] | None = None
 
 
 def chain_of(circle: Sequence[Family]) -> Chain | NoChain:
@@ -48,19 +60,21 @@ def chain_of(circle: Sequence[Family]) -> Chain | NoChain:
     inside = set(circle)
     step = nx.DiGraph()
     step.add_nodes_from(circle)
+    lags = [circle[0].size]
     for family in circle:
         for recipe in family.operands:
             before = before_of(recipe, inside)
             if isinstance(before, NoChain) or (before and before.family.size != family.size):
-                return NoChain(_WHY, _boundary(circle, inside))
+                return _no_chain(circle, inside)
             if before and before.lag == 0:
                 step.add_edge(before.family, family)
+            lags += [before.lag] if before else []
     if len({family.size for family in circle}) > 1:
-        return NoChain(_WHY, _boundary(circle, inside))
+        return _no_chain(circle, inside)
     if not nx.is_directed_acyclic_graph(step):
         return NoChain(_WHY)
     place = {family: i for i, family in enumerate(circle)}
-    return Chain(tuple(nx.lexicographical_topological_sort(step, key=place.__getitem__)))
+    return Chain(tuple(nx.lexicographical_topological_sort(step, key=place.__getitem__)), math.gcd(*lags))
 
 
 _WHY = "what each depends on is not the same number of steps before it"
@@ -81,18 +95,22 @@ def before_of(recipe: Recipe, inside: set[Family]) -> Before | NoChain | None:
     return Before(last.family, lag, first)
 
 
+def _no_chain(circle: Sequence[Family], inside: set[Family]) -> NoChain:
+    split = _boundary(circle, inside)
+    return NoChain(_WHY if split is None else "one starts a chain, the other continues it", split)
+
+
 def _takes(part: Recipe, inside: set[Family]) -> bool:
     return isinstance(part, Taken) and part.family in inside
 
 
-def _boundary(circle: Sequence[Family], inside: set[Family]) -> tuple[Family, tuple[int, ...]] | None:
-    """A family of sites whose first members get an operand from elsewhere: they start the chain."""
-    for family in circle:
-        for recipe in family.operands if family.is_of_sites else ():
+def _boundary(circle: Sequence[Family], inside: set[Family]) -> tuple[Family, int] | None:
+    """A family whose first members get an operand from elsewhere, sites before code."""
+    for family in sorted(circle, key=lambda f: not f.is_of_sites):
+        for recipe in family.operands:
             *start, last = parts(recipe)
             if start and _takes(last, inside):
-                labels = [i for i, part in enumerate(parts(recipe)) for _ in range(part.size)]
-                return family, tuple(labels)
+                return family, start[0].size
     return None
 
 

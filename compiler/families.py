@@ -13,17 +13,18 @@ kept apart, with the reason.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from plait.ir.graph import Graph, Node
+from plait.ir.graph import Graph, Node, Op
 from plait.ir.ops import Apply, Const, Deterministic, Item, Plate, Site, array_type
-from plait.ir.types import ArrayType
+from plait.ir.types import ArrayType, Loc
 
 MOST_RUNS = 6  # an operand that changes its kind more often along the members keeps them apart
+MOST_CUTS = 8  # members of a line that start a chain; autoregressions of that order roll
 DEEPEST = 150  # levels of code that are compared
 
 
@@ -109,7 +110,7 @@ class Apart:
         return f"{self.first} and {self.other} are kept apart: {self.why}"
 
 
-class _Differ(Exception):
+class _Differ(Exception):  # noqa: N818 (an answer, which the search reads)
     """Members of a group differ in the kind of an operand, found by following `path` through arguments."""
 
     def __init__(self, group: tuple[Node, ...], path: tuple[int, ...], why: str) -> None:
@@ -123,7 +124,9 @@ class Search:
     def __init__(self, graph: Graph) -> None:
         self.place: dict[Node, tuple[Family, int]] = {}
         self.apart: list[Apart] = []
+        self._graph = graph
         self._never: set[Node] = set()
+        self._cuts: Counter[Loc | None] = Counter()
         self._groups = _look_alikes(graph)
         self._sites = list(self._groups)
         self.run()
@@ -158,6 +161,11 @@ class Search:
         first, other = (nodes[0] for nodes in list(split.values())[:2])
         self.apart.append(Apart(first.op.label or "", other.op.label or "", why))
 
+    def cut(self, family: Family) -> bool:
+        """Counts that the sites of a line are split where a chain starts; False where that was tried too often."""
+        self._cuts[family.first.loc] += 1
+        return self._cuts[family.first.loc] <= MOST_CUTS
+
     def forbid(self, family: Family, why: str) -> None:
         """The members of this family will be in none."""
         if family.is_of_sites:
@@ -173,10 +181,22 @@ class Search:
             self._family(self._groups[node], ())
         except _Differ as e:
             self.place = before
+            if self._reordered(e.group):
+                return
             labels = [self._label(_follow(n, e.path)) for n in e.group]
             if len(set(labels)) == 1:
                 labels = list(range(len(labels)))
             self.keep_apart(e.group, labels, str(e))
+
+    def _reordered(self, group: tuple[Node, ...]) -> bool:
+        """Puts a group in the order of its generations, where a loop over chains made it, if that is another order."""
+        depth: dict[Node, int] = {}
+        inside = set(group)
+        for node in self._graph:
+            depth[node] = max((depth[a] for a in node.args), default=0) + (node in inside)
+        ordered = tuple(sorted(group, key=depth.__getitem__))
+        self._groups.update(dict.fromkeys(group, ordered))
+        return ordered != group
 
     def _family(self, members: tuple[Node, ...], path: tuple[int, ...], group: tuple[Node, ...] = ()) -> Family:
         """The family of these nodes; `group` and `path` say from which sites they were reached."""
@@ -194,7 +214,9 @@ class Search:
             raise _Differ(group, path, f"more than {DEEPEST} operations lie between them and what they have in common")
         runs = list(_runs(nodes, [self._kind(n) for n in nodes]))
         if len(runs) > MOST_RUNS:
-            raise _Differ(group, path, self._difference(runs[0][0], runs[1][0], path))
+            raise _Differ(
+                group, path, f"one depends on {_described(runs[0][0])}, the other on {_described(runs[1][0])}"
+            )
         made = tuple(self._run(run, path, group) for run in runs)
         return made[0] if len(made) == 1 else Joined(made)
 
@@ -230,9 +252,6 @@ class Search:
         key = _code_key(node)
         return node if key is None else key
 
-    def _difference(self, a: list[Node], b: list[Node], path: tuple[int, ...]) -> str:
-        return f"an operand is {_described(a[0])} of one and {_described(b[0])} of another"
-
 
 def _runs(nodes: Sequence[Node], kinds: Sequence[Hashable]) -> Iterator[list[Node]]:
     """Consecutive nodes of one kind."""
@@ -266,16 +285,19 @@ def _site_key(node: Node) -> Hashable:
     op = node.op
     assert isinstance(op, (Site, Deterministic))
     plates = tuple(replace(p, name="") for p in op.plates)
-    bare = replace(op, name="", plates=plates, members=None)  # type: ignore[call-arg]
+    bare: Op = replace(op, name="", plates=plates, members=None)
     if isinstance(bare, Site):
-        bare = replace(bare, type=_plain(node))
+        bare = replace(bare, type=_unnamed(array_type(node)))
     return (node.loc, bare, op.members is None, _plain(node), tuple(map(_plain, node.args)))
 
 
 def _plain(node: Node) -> Hashable:
     """A node's type without the names of its axes."""
-    t = node.type
-    return replace(t, axes=(None,) * t.ndim, weak=False) if isinstance(t, ArrayType) else t
+    return _unnamed(node.type) if isinstance(node.type, ArrayType) else node.type
+
+
+def _unnamed(t: ArrayType) -> ArrayType:
+    return replace(t, axes=(None,) * t.ndim, weak=False)
 
 
 def _code_key(node: Node) -> Hashable | None:

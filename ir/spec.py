@@ -43,16 +43,27 @@ class Static:
     value: Any
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Static):
-            return NotImplemented
-        a, b = self.value, other.value
-        return a is b or (type(a) is type(b) and isinstance(a, _PLAIN) and a == b)
+        return _equal(self.value, other.value) if isinstance(other, Static) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.value) if isinstance(self.value, _PLAIN) else id(type(self.value))
 
 
 _PLAIN = (int, float, complex, str, bytes, type(None), type)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two values do the same, as far as that can be said without their own ``==``, which may compute."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if isinstance(a, (constraints.Constraint, Transform)):
+        mine, theirs = _state(a), _state(b)
+        return mine.keys() == theirs.keys() and all(_equal(value, theirs[name]) for name, value in mine.items())
+    return isinstance(a, _PLAIN) and a == b
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,7 +304,9 @@ class CompiledModel:
         expected = {name: known[name] for name in given}
         batch = leading_axes(given, expected, "site")
         found = dict(zip(expected, ordered_values(given, expected, "site", self._line_of, batch), strict=True))
-        whole = {name: sites[name] for name in sites if name in found or set(member_names([name], families)) & set(found)}
+        whole = {
+            name: sites[name] for name in sites if name in found or set(member_names([name], families)) & set(found)
+        }
         for name in set(whole) - set(found):
             if missing := [member for member in families[name].names if member not in found]:
                 raise ValueNamesError(
@@ -416,7 +418,7 @@ class CompiledModel:
     def _at(self, values: Mapping[str, Any]) -> CompiledModel:
         """This model, or the one in which the observed sites that `values` names are free."""
         require_dict(values, "latent")
-        named = member_names([name for name in values if isinstance(name, str)], self._program.families)
+        named = member_names(list(values), self._program.families)
         free = frozenset(self._observed).intersection(named)
         if not free:
             return self
@@ -447,7 +449,9 @@ class CompiledModel:
         expected = expected_shapes(values, self._shapes, self._program.families)
         if not values.keys() <= expected.keys():
             deterministic = [op.name for op in self._program.model.ops(Deterministic)]
-            computed = [n for n in [*deterministic, *member_names(deterministic, self._program.families)] if n in values]
+            computed = [
+                n for n in [*deterministic, *member_names(deterministic, self._program.families)] if n in values
+            ]
             if computed:
                 raise ValueNamesError(
                     f"site {computed[0]!r} is deterministic: the latents decide it, leave it out",

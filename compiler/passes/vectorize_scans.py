@@ -65,7 +65,9 @@ class _Steps:
         self.next = dict(zip(self.carries, self.body.named(Role.RESULT).values(), strict=False))
         self.env: dict[Node, Any] = dict(zip(self.inputs[:k], consts, strict=True))
         self.env |= zip(self.inputs[k + op.n_carry :], xs, strict=True)
-        self.varies = {n for n in self.inputs[k:]}
+        self.varies = set(self.inputs[k:])
+        # carries that hold what another node was, some steps before: that node, and what they hold at first
+        self.delayed: dict[Node, tuple[Node, tuple[Node, ...]]] = {}
 
     def results(self) -> list[Node]:
         """What the scan returned: final carries, then the stacked results."""
@@ -90,16 +92,20 @@ class _Steps:
         if group[0] in self.loops:
             return self._recurrence(group)
         (carry,) = group
-        after = self._all_steps(self.next[carry])
-        init, dtype = self.init[carry], array_type(carry).dtype
-        reverse = self.op.reverse
+        after = self.next[carry]
+        source, first = self.delayed.get(after, (after, ()))
+        self.delayed[carry] = (source, (self.init[carry], *first))
+        dtype, reverse = array_type(carry).dtype, self.op.reverse
+        lag = min(1 + len(first), self.op.length)
 
-        def shifted(first: Any, after: Any) -> Any:
-            first, after = jnp.asarray(first, dtype)[None], jnp.asarray(after, dtype)
-            return jnp.concatenate([after[1:], first] if reverse else [first, after[:-1]])
+        def shifted(after: Any, *first: Any) -> Any:
+            after = jnp.asarray(after, dtype)
+            before = jnp.stack([jnp.asarray(x, dtype) for x in first[:lag]])
+            return jnp.concatenate([after[lag:], before[::-1]] if reverse else [before, after[: len(after) - lag]])
 
-        self.env[carry] = self._code(shifted, init, after)
-        return [(carry, self._code(lambda x: x[0 if reverse else -1], after))]
+        self.env[carry] = self._code(shifted, self._all_steps(source), self.init[carry], *first)
+        final = self._all_steps(after)
+        return [(carry, self._code(lambda x: x[0 if reverse else -1], final))]
 
     def _recurrence(self, group: list[Node]) -> list[tuple[Node, Node]]:
         """Carries that depend on themselves: a scan of what they need, which returns what they are at each step."""

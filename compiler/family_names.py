@@ -1,0 +1,58 @@
+"""Names of families and of the plates that count them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from os.path import commonprefix
+
+from plait.compiler.families import Family
+from plait.ir.graph import Graph, Node
+
+
+class FamilyNames:
+    """Names of families and of the plates that count them."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._taken = {node.op.label for node in graph if node.op.label}
+        self._plates: dict[tuple[str, ...], str] = {}
+        self._of: dict[Family, tuple[str, tuple[str, ...], str]] = {}
+
+    def of(self, family: Family) -> tuple[str, tuple[str, ...], str]:
+        """The family's name, its members' names, and the plate."""
+        if family not in self._of:
+            names = tuple(name for node in family.members for name in _site_names(node))
+            own = [node.op.label or "" for node in family.members]
+            name = self._free(_pattern(own)) if family.is_of_sites else ""
+            self._of[family] = (name, names, self._plate(own, name) if name else "")
+        return self._of[family]
+
+    def _free(self, name: str) -> str:
+        while name in self._taken:
+            name += "*"
+        self._taken.add(name)
+        return name
+
+    def _plate(self, names: Sequence[str], pattern: str) -> str:
+        """Loops that count alike share a plate."""
+        before, _, after = pattern.rstrip("*").partition("*") if "*" in pattern else ("", "", "")
+        counts = tuple(n[len(before) : len(n) - len(after)] for n in names)
+        if counts not in self._plates:
+            self._plates[counts] = self._free("loop" if not self._plates else f"loop_{len(self._plates)}")
+        return self._plates[counts]
+
+
+def _site_names(node: Node) -> tuple[str, ...]:
+    members = getattr(node.op, "members", None)
+    return (node.op.label or "",) if members is None else members.names
+
+
+def _pattern(names: Sequence[str]) -> str:
+    """``theta_*`` for theta_0, theta_1, …; ``mu…tau`` for names that have nothing in common."""
+    before = re.sub(r"\d+$", "", commonprefix(names))
+    rest = [name[len(before) :][::-1] for name in names]
+    after = re.sub(r"^\d+", "", commonprefix(rest)[::-1])
+    return f"{before}*{after}" if before or after else f"{names[0]}…{names[-1]}"
+
+
+__all__ = ["FamilyNames"]
