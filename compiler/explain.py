@@ -6,8 +6,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from plait.compiler.certify import Certificate, rolled
 from plait.compiler.passes.reroll import look_alikes
@@ -62,18 +63,16 @@ class Explanation:
         console.print(_term_table(self.terms))
         history = " → ".join(f"{name} {nodes}" for name, nodes, _ in self.passes)
         console.print(f"nodes after each pass: {history}", soft_wrap=True)
-        for note in self.notes[:MOST_NOTES]:
+        for note in _shortened(self.notes):
             console.print(note, soft_wrap=True)
-        if len(self.notes) > MOST_NOTES:
-            console.print(f"… and {len(self.notes) - MOST_NOTES} more such notes")
         if self.certificate is not None:
             c = self.certificate
             whole = f"; not taken apart: {', '.join(c.whole)}" if c.whole else ""
             console.print(f"checked: {len(c.rows)} comparisons, worst relative error {c.worst:.1e}{whole}")
         return out.getvalue()
 
-    def __rich__(self) -> Table:
-        return _term_table(self.terms)
+    def __rich__(self) -> Group:
+        return Group(_term_table(self.terms), *map(Text, _shortened(self.notes)))
 
 
 MOST_NOTES = 8  # that are printed
@@ -107,6 +106,11 @@ def explain(
         terms.append(Term(name, text, f"[{shape}]", stage, now, before, node.loc))
     passes = tuple((name, len(g.nodes), sum(flops(n) for n in g)) for name, g in history)
     return Explanation(tuple(terms), passes, certificate, (*notes, *_kept_apart(history)))
+
+
+def _shortened(notes: Sequence[str]) -> list[str]:
+    more = len(notes) - MOST_NOTES
+    return [*notes[:MOST_NOTES], *([f"… and {more} more such notes"] if more > 0 else [])]
 
 
 def _kept_apart(history: Sequence[tuple[str, Graph]]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
+from itertools import takewhile
 
 from plait.compiler.families import Family
 from plait.ir.graph import Graph, Node
@@ -48,11 +48,19 @@ def _site_names(node: Node) -> tuple[str, ...]:
 
 
 def _pattern(names: Sequence[str]) -> str:
-    """``theta_*`` for theta_0, theta_1, …; ``mu…tau`` for names that have nothing in common."""
-    before = re.sub(r"\d+$", "", commonprefix(names))
+    """``theta_*`` for theta_0, theta_1, …; ``beta_*`` for words; ``mu…tau`` for names that share no whole word."""
+    before = re.sub(r"\d+$", "", _common_start(names))
     rest = [name[len(before) :][::-1] for name in names]
-    after = re.sub(r"^\d+", "", commonprefix(rest)[::-1])
+    after = re.sub(r"^\d+", "", _common_start(rest)[::-1])
+    varying = [name[len(before) : len(name) - len(after)] for name in names]
+    if not all(re.fullmatch(r"[\d\W_]+", part) for part in varying):
+        before, after = re.sub(r"[^\W_]+$", "", before), re.sub(r"^[^\W_]+", "", after)
     return f"{before}*{after}" if before or after else f"{names[0]}…{names[-1]}"
+
+
+def _common_start(names: Sequence[str]) -> str:
+    same = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in same)
 
 
 __all__ = ["FamilyNames"]

@@ -123,7 +123,7 @@ class Rolling(Builder):
             case Taken(source, positions):
                 return self._taken(source, positions, family), True
             case Joined(pieces):
-                return self._joined([self.stacked(p, family) for p in pieces], [p.size for p in pieces]), True
+                return self.joined([self.stacked(p, family) for p in pieces], [p.size for p in pieces]), True
 
     def _constants(self, nodes: tuple[Node, ...]) -> Node:
         t = array_type(nodes[0])
@@ -141,7 +141,7 @@ class Rolling(Builder):
             self.made[source, positions] = self.code(lambda x: rows_of(x, np.asarray(positions)), whole)
         return self.made[source, positions]
 
-    def _joined(self, pieces: Sequence[tuple[Node, bool]], sizes: Sequence[int]) -> Node:
+    def joined(self, pieces: Sequence[tuple[Node, bool]], sizes: Sequence[int]) -> Node:
         def join(*xs: Any) -> Any:
             return jnp.concatenate(
                 [
@@ -157,7 +157,7 @@ class Rolling(Builder):
         bundle = self.together[node]
         stacked, lane = self.stacked(bundle.recipe, Family((node,)))
         if not lane:
-            stacked = self._joined([(stacked, False)], [bundle.recipe.size])
+            stacked = self.joined([(stacked, False)], [bundle.recipe.size])
         return self.code(bundle.together, stacked)
 
     def _slices(self, family: Family) -> Node:
@@ -267,13 +267,14 @@ class _Body(Builder):
         assert before.first is not None
         first, lane = self.outer.stacked(before.first, family)
         lag, n, own = before.lag // self.width, self.width, array_type(before.family.first)
-        if not lane:
-            first = self.outer._joined([(first, False)], [before.lag])
+        alone = n == 1 and not lane
+        if not lane and not alone:
+            first = self.outer.joined([(first, False)], [before.lag])
         t = replace(own, shape=(n, *own.shape) if n > 1 else own.shape, axes=(), weak=False)
         inputs: list[Node] = []
         for i in range(lag):
             part = slice(i * n, (i + 1) * n) if n > 1 else i
-            start = self.outer.code(lambda x, part=part: x[part], first)
+            start = first if alone else self.outer.code(lambda x, part=part: x[part], first)
             inputs.append(self._input(f"carry{len(self.carry)}", t))
             if i:
                 given, value, _ = self.carry[-1]

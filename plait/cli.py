@@ -100,7 +100,7 @@ def sample(
         result, seconds = _run(compiled, seed, options, debug)
         table = summary(result)
         _print_sampling(out, result, warmup, seconds)
-        out.print(posterior_table(table, chains, every_row=every_row))
+        out.print(posterior_table(table, chains, compiled.families, every_row=every_row))
         for sentence in diagnose(result, table, max_treedepth=max_treedepth):
             _warn(out, sentence)
         if output is not None:
@@ -209,7 +209,7 @@ def _graph_after(target: str, data: Path | None, without: list[str] | None, afte
 def _print_model(out: Console, model: ModelFile, compiled: CompiledModel, seconds: float) -> None:
     data = Text(f"  data: {data_line(compiled.graph)}", "dim")
     out.print(Text(f"{model.path.name}: {model.name}", "bold"), data)
-    out.print(site_table(compiled.graph))
+    out.print(site_table(compiled.rolled_graph))
     title = f"\nlog density of {compiled.dim} unconstrained values, compiled in {seconds:.1f} s:"
     out.print(title, style="bold")
     out.print(compiled.explain())

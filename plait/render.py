@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -98,12 +98,15 @@ def _details(report: Report) -> str:
 # -- after sampling -------------------------------------------------------------------------------------
 
 
-def posterior_table(summary: Any, chains: int, *, every_row: bool = False) -> Table:
+def posterior_table(
+    summary: Any, chains: int, families: Mapping[str, Sequence[str]], *, every_row: bool = False
+) -> Table:
     """The summary with as many decimals as a site's sd calls for, and what is suspicious in red.
 
     Args:
         summary: of `plait.runtime.summary`.
         chains: how many the draws came from.
+        families: sites that a loop made, which are shown as one long site.
         every_row: whether long sites are shown in full.
     """
     low, high = (c for c in summary.columns if c.startswith("hdi"))
@@ -112,7 +115,13 @@ def posterior_table(summary: Any, chains: int, *, every_row: bool = False) -> Ta
     for column in ("mean", "sd", low, high, "ess_bulk", "ess_tail", "r_hat"):
         table.add_column(column, justify="right")
     few = ESS_PER_CHAIN * chains
-    for site, rows in summary.groupby(lambda name: name.partition("[")[0], sort=False):
+    family_of = {member: name for name, members in families.items() for member in members}
+
+    def site_of(entry: str) -> str:
+        name = entry.partition("[")[0]
+        return family_of.get(name, name)
+
+    for site, rows in summary.groupby(site_of, sort=False):
         template = _template(rows["sd"].median(), rows[["mean", low, high]].abs().to_numpy().max())
         kept = rows if every_row or len(rows) <= SHOWN_ENTRIES else rows.iloc[:KEPT_ENTRIES]
         for name, row in kept.iterrows():

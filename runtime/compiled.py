@@ -359,6 +359,11 @@ class CompiledModel:
         return self._program.traced
 
     @property
+    def rolled_graph(self) -> Graph:
+        """The model graph with the sites that loops made as one site each: what is drawn from."""
+        return self._program.model
+
+    @property
     def density_graph(self) -> Graph:
         """The graph after the last pass."""
         return self._program.lowered.graph
@@ -370,7 +375,7 @@ class CompiledModel:
 
     def explain(self) -> Explanation:
         """What each term costs, at which stage; print it."""
-        return explain(self._program.history, self.certificate)
+        return explain(self._program.history, self.certificate, self._program.notes)
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())

@@ -100,8 +100,8 @@ class _Steps:
 
         def shifted(after: Any, *first: Any) -> Any:
             after = jnp.asarray(after, dtype)
-            before = jnp.stack([jnp.asarray(x, dtype) for x in first[:lag]])
-            return jnp.concatenate([after[lag:], before[::-1]] if reverse else [before, after[: len(after) - lag]])
+            before = [jnp.asarray(x, dtype)[None] for x in first[:lag]]
+            return jnp.concatenate([after[lag:], *before[::-1]] if reverse else [*before, after[: len(after) - lag]])
 
         self.env[carry] = self._code(shifted, self._all_steps(source), self.init[carry], *first)
         final = self._all_steps(after)

@@ -19,6 +19,10 @@ def model(group, y=None):
     with plait.plate("rows", 3), plait.handlers.scale(scale=2.0):
         plait.sample("y", dist.Normal(mu * a[group], jnp.array([0.5, 1.0, 2.0])), obs=y)
     plait.factor("tie", -(mu**2))
+    x = 0.0
+    for i in range(3):
+        x = plait.sample(f"x_{i}", dist.Normal(x, 1.0 + i))
+        plait.factor(f"pull_{i}", -jnp.abs(x))
 
 
 def compiled():
