@@ -22,7 +22,6 @@ from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.memo import remembered
 from plait.compiler.staged import signature, struct
-from plait.compiler.staging import draw_type
 from plait.ir.graph import Graph, Node, Op, Output, Role, with_outputs
 from plait.ir.ops import (
     AddN,
@@ -158,7 +157,7 @@ class _Batching:
         return (self.axis.size, *(1,) * (rank - len(of_member)), *of_member)
 
     def type(self, of_member: ArrayType, rank: int) -> ArrayType:
-        axes = (self.axis.plate, *(None,) * (rank - of_member.ndim), *of_member.axes)
+        axes = (self.axis.plate or None, *(None,) * (rank - of_member.ndim), *of_member.axes)
         return replace(of_member, shape=self.shape(of_member.shape, rank), axes=axes)
 
     # -- sites ------------------------------------------------------------------------------------------
@@ -179,8 +178,6 @@ class _Batching:
             drawn=self.shape(op.drawn, rank),
             members=self.members(op.members),
         )
-        if draw_type(part, _types(leaves)).shape != new.drawn:
-            raise NotBatched(f"{op.family} can't be stacked")
         extras = [
             self.leading(node, lane, rank) if extra == op.OBS else self.aligned(node, lane, batch)
             for extra, node, lane in zip(op.extras, args[op.n_leaves :], lanes[op.n_leaves :], strict=True)
