@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from plait.compiler.members import Stack
 from plait.ir.errors import DataError, InternalError
 from plait.ir.graph import Node
 from plait.ir.ops import Check, InRange, InSet, NotNan
 from plait.ir.spec import rebuild
 
+Index = tuple[int, ...]
+
 _MISSING = "drop or fill in missing values, or mask them (obs_mask=, handlers.mask)"
 
 
-def require(check: Node, values: Sequence[Any]) -> None:
+def require(check: Node, values: Sequence[Any], families: Mapping[str, Stack] = MappingProxyType({})) -> None:
     """Raises DataError where a check's condition fails on the values of its arguments; says at which element.
 
-    What a check's message says after a semicolon is the remedy, which goes to the end of the sentence.
+    What a check's message says after a semicolon is the remedy, which goes to the end of the sentence. Of `families`
+    it names the user's own site.
     """
     assert isinstance(check.op, Check)
     arrays = [np.asarray(v) for v in values]
@@ -27,13 +33,24 @@ def require(check: Node, values: Sequence[Any]) -> None:
         return
     bad = np.argwhere(~np.atleast_1d(holds))
     index = tuple(int(i) for i in bad[0]) if holds.ndim else ()
-    at = f" at index {list(index)}" if index else ""
     more = f" ({len(bad)} such elements)" if len(bad) > 1 else ""
     what, _, remedy = check.op.message.partition("; ")
+    what, place = _in_the_users_words(what, index, holds.shape, families)
+    at = f" at index {list(place)}" if place else ""
     got = _element(arrays[0], event_ndim, holds.shape, index)
     if np.issubdtype(got.dtype, np.floating) and np.isnan(got).any():
         remedy = _MISSING
     raise DataError(f"{what}: got {shown(got)}{at}{more}{'; ' if remedy else ''}{remedy}", check.loc)
+
+
+def _in_the_users_words(what: str, index: Index, shape: Index, families: Mapping[str, Stack]) -> tuple[str, Index]:
+    """``site 'y_*'`` at [3, 1] is ``site 'y_3'`` at [1]."""
+    for name, family in families.items():
+        counts = shape[family.axis : family.axis + family.axes]
+        if what.startswith(f"site {name!r}") and math.prod(counts) == len(family.names) and index:
+            which = int(np.ravel_multi_index(index[family.axis : family.axis + family.axes], counts))
+            return what.replace(repr(name), repr(family.names[which]), 1), family.member(index)
+    return what, index
 
 
 def _holds(op: Check, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:

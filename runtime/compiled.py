@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -22,7 +22,6 @@ from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_names, member_shapes, unstacked
-from plait.compiler.members import stacked as stacked_values
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import ModelError, ValueNamesError
@@ -31,9 +30,10 @@ from plait.ir.ops import Deterministic, Input, Param, Site, Value, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Loc, Shape
 from plait.runtime import params as param_sites
+from plait.runtime.boundary import given_sites, latent_values
 from plait.runtime.data import rebound_arrays
-from plait.runtime.given import draws_shape, flat_vector, in_dtype, one_key
-from plait.runtime.names import flat_names, leading_axes, ordered_values, require_dict, unknown_names
+from plait.runtime.given import draws_shape, flat_vector, one_key
+from plait.runtime.names import flat_names, leading_axes, require_dict
 from plait.runtime.program import Program
 from plait.runtime.start import RADIUS, TRIES
 
@@ -63,7 +63,7 @@ class CompiledModel:
         known, checked = program.prepare(tuple(data))
         for check, values in zip(program.lowered.checks, checked, strict=True):
             if not any(map(is_tracer, values)):
-                require(check, values)
+                require(check, values, program.families)
         params = None if param_sites.are_drawn(program.model) else param_sites.initial(program.model, data)
         return cls(program, tuple(data), known, params)
 
@@ -145,7 +145,7 @@ class CompiledModel:
         call = self._unconstrain_one
         for _ in batch:
             call = jax.vmap(call)
-        z = call(self._latents(values, expected, batch))
+        z = call(latent_values(self._program, values, expected, batch, self._line_of))
         self._refuse_outside(z)
         return z
 
@@ -279,42 +279,12 @@ class CompiledModel:
             ValueNamesError: `given` has an unknown or misshaped entry.
         """
         shape, key = draws_shape(shape), one_key(key)
-        sites, families = drawn_shapes(self._program.model), self._program.families
-        given = {} if given is None else given
-        require_dict(given, "site")
-        given, batch = self._given_sites(given, sites)
-        dtypes = {name: t.dtype for name, t in self._program.latents.items()}
-        for name in dtypes.keys() & given.keys():
-            given[name] = in_dtype(given[name], dtypes[name], f"site {name!r}", partial(self._line_of, name))
-        lead = (*shape, *batch)
-        stacked = {
-            name: jnp.reshape(jnp.broadcast_to(x, lead + sites[name]), (math.prod(lead), *sites[name]))
-            for name, x in given.items()
-        }
+        program, sites = self._program, drawn_shapes(self._program.model)
+        fixed, lead = given_sites(program, sites, {} if given is None else given, shape, self._line_of)
         keys = jax.random.split(key, math.prod(lead))
-        draws = self._program.sample(self._data, self._given(params), keys, stacked)
+        draws = program.sample(self._data, self._given(params), keys, fixed)
         shaped = {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in sites}
-        return unstacked(shaped, families, len(lead))
-
-    def _given_sites(self, given: Mapping[str, Any], sites: Mapping[str, Shape]) -> tuple[dict[str, Any], Shape]:
-        """Values of some sites and families as arrays, and the leading axes that all of them have."""
-        families = self._program.families
-        known = expected_shapes(given, sites, families)
-        unknown_names(given.keys(), list(known), "site")
-        expected = {name: known[name] for name in given}
-        batch = leading_axes(given, expected, "site")
-        found = dict(zip(expected, ordered_values(given, expected, "site", self._line_of, batch), strict=True))
-        whole = {
-            name: sites[name] for name in sites if name in found or set(member_names([name], families)) & set(found)
-        }
-        for name in set(whole) - set(found):
-            if missing := [member for member in families[name].names if member not in found]:
-                raise ValueNamesError(
-                    f"site {missing[0]!r} has no value, while others of the loop that made it have; give all of "
-                    f"{name!r} or none",
-                    self._line_of(missing[0]),
-                )
-        return stacked_values(found, whole, families, len(batch)), batch
+        return unstacked(shaped, program.families, len(lead))
 
     # -- params -----------------------------------------------------------------------------------------
 
@@ -462,19 +432,7 @@ class CompiledModel:
                     f"site {computed[0]!r} is deterministic: the latents decide it, leave it out",
                     self._line_of(computed[0]),
                 )
-        return self._latents(values, expected, ())
-
-    def _latents(self, values: Mapping[str, Any], expected: Mapping[str, Shape], batch: Shape) -> tuple[Any, ...]:
-        """The latents' values as the program takes them: families stacked, in their order, in their dtypes."""
-        given = dict(zip(expected, ordered_values(values, expected, "latent", self._line_of, batch), strict=True))
-        whole = stacked_values(given, self._shapes, self._program.families, len(batch))
-        return self._cast([whole[name] for name in self._shapes])
-
-    def _cast(self, ordered: Sequence[Any]) -> tuple[Any, ...]:
-        return tuple(
-            in_dtype(x, t.dtype, f"latent {name!r}", partial(self._line_of, name))
-            for x, (name, t) in zip(ordered, self._program.latents.items(), strict=True)
-        )
+        return latent_values(self._program, values, expected, (), self._line_of)
 
     def _line_of(self, site: str) -> Loc | None:
         return next((node.loc for node in named_nodes(self.graph) if site in (node.op.label, *_members(node))), None)

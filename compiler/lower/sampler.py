@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -27,7 +27,7 @@ def draw(
         data: its data arrays.
         params: the arrays of its params.
         key: a jax random key.
-        given: values of sites, which are not drawn.
+        given: values of sites, which are not drawn; or pairs of a value and which of its elements are given.
 
     Returns:
         By name: latents, observed sites (drawn anew: replicates), deterministics.
@@ -76,7 +76,7 @@ def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, A
         return record[op.name] if jnp.shape(record[op.name]) == jnp.shape(obs) else obs
 
     def deterministic(op: Deterministic, args: Sequence[Any]) -> Any:
-        record[op.name] = jnp.asarray(given[op.name], jnp.result_type(args[0])) if op.name in given else args[0]
+        record[op.name] = _unless_given(op.name, jnp.result_type(args[0]), given, lambda: args[0])
         return record[op.name]
 
     def scan(op: Scan, args: Sequence[Any]) -> Any:
@@ -122,14 +122,26 @@ def _no_value(op: Factor, args: Sequence[Any]) -> None:
 def _value(op: Site, args: Sequence[Any], keys: Iterator[Any], given: Mapping[str, Any]) -> Any:
     own_key = op.extra(op.KEY, args)
     key = next(keys) if own_key is None else own_key
-    if op.name in given:
-        return jnp.asarray(given[op.name], op.type.dtype)
-    try:
-        return rebuild(op.dist, op.leaves(args)).sample(key)
-    except (NotImplementedError, ImportError):
-        raise ModelError(
-            f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
-        ) from None
+
+    def drawn() -> Any:
+        try:
+            return rebuild(op.dist, op.leaves(args)).sample(key)
+        except (NotImplementedError, ImportError):
+            raise ModelError(
+                f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
+            ) from None
+
+    return _unless_given(op.name, op.type.dtype, given, drawn)
+
+
+def _unless_given(name: str, dtype: Any, given: Mapping[str, Any], otherwise: Callable[[], Any]) -> Any:
+    """The value that is given, or computed, or both: some members of a family may be given."""
+    if name not in given:
+        return otherwise()
+    if not isinstance(given[name], tuple):
+        return jnp.asarray(given[name], dtype)
+    value, counts = given[name]
+    return jnp.where(counts, jnp.asarray(value, dtype), otherwise())
 
 
 def drawn_shapes(graph: Graph, steps: Shape = ()) -> dict[str, Shape]:
