@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+import jax
 import numpy as np
 
 from plait.ir.graph import Graph, Node, Op
@@ -248,7 +249,7 @@ class Search:
         if node in self._groups:
             return self._groups[node][0]
         if isinstance(node.op, Const) and isinstance(array_type(node).dtype, np.dtype):
-            return ("const", _plain(node))
+            return ("const", _kind_of_operand(node))
         key = _code_key(node)
         return node if key is None else key
 
@@ -288,7 +289,14 @@ def _site_key(node: Node) -> Hashable:
     bare: Op = replace(op, name="", plates=plates, members=None)
     if isinstance(bare, Site):
         bare = replace(bare, type=_unnamed(array_type(node)))
-    return (node.loc, bare, op.members is None, _plain(node), tuple(map(_plain, node.args)))
+    return (node.loc, bare, op.members is None, _plain(node), tuple(map(_kind_of_operand, node.args)))
+
+
+def _kind_of_operand(node: Node) -> Hashable:
+    """An operand's type; Python's 1 is as good as 1.0."""
+    if isinstance(node.op, Const) and type(node.op.value) is int:
+        return replace(_unnamed(array_type(node)), dtype=jax.dtypes.canonicalize_dtype(float))
+    return _plain(node)
 
 
 def _plain(node: Node) -> Hashable:

@@ -126,10 +126,11 @@ class Rolling(Builder):
                 return self.joined([self.stacked(p, family) for p in pieces], [p.size for p in pieces]), True
 
     def _constants(self, nodes: tuple[Node, ...]) -> Node:
-        t = array_type(nodes[0])
-        values = np.stack([np.asarray(n.op.value) for n in nodes]).astype(t.dtype)  # type: ignore[attr-defined]
-        weak = all(array_type(n).weak for n in nodes)
-        return self.const(values, ArrayType(t.dtype, (len(nodes), *t.shape), weak=weak), nodes[0].loc)
+        types = [array_type(n) for n in nodes]
+        dtype = jnp.result_type(*(t.dtype for t in types))  # 1 and 2.0 in one list
+        values = np.stack([np.asarray(n.op.value) for n in nodes]).astype(dtype)  # type: ignore[attr-defined]
+        t = ArrayType(dtype, values.shape, weak=all(t.weak for t in types))
+        return self.const(values, t, nodes[0].loc)
 
     def _taken(self, source: Family, positions: tuple[int, ...], family: Family) -> Any:
         whole = self.whole[source]
