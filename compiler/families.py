@@ -14,14 +14,15 @@ kept apart, with the reason.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import jax
 import numpy as np
 
 from plait.ir.graph import Graph, Node, Op
-from plait.ir.ops import Apply, Const, Deterministic, Item, Plate, Site, array_type
+from plait.ir.ops import Apply, Const, Deterministic, Item, Observe, Plate, Site, array_type
 from plait.ir.types import ArrayType, Loc
 
 MOST_RUNS = 6  # an operand that changes its kind more often along the members keeps them apart
@@ -129,6 +130,7 @@ class Search:
         self._never: set[Node] = set()
         self._cuts: Counter[Loc | None] = Counter()
         self._groups = _look_alikes(graph)
+        self.apart += _unlike(self._groups)
         self._sites = list(self._groups)
         self.run()
 
@@ -280,6 +282,32 @@ def _look_alikes(graph: Graph) -> dict[Node, tuple[Node, ...]]:
         if node.loc is not None:
             groups[_site_key(node)].append(node)
     return {node: tuple(group) for group in groups.values() for node in group}
+
+
+def _unlike(groups: Mapping[Node, tuple[Node, ...]]) -> Iterator[Apart]:
+    """Neighbours that one line made, of different distribution or shape, where others of that line are alike."""
+    lines: dict[Loc | None, list[Node]] = defaultdict(list)
+    for node in groups:
+        lines[node.loc].append(node)
+    for nodes in lines.values():
+        firsts = list(dict.fromkeys(groups[node][0] for node in nodes))
+        if 1 < len(firsts) < len(nodes):
+            for a, b in pairwise(firsts):
+                yield Apart(a.op.label or "", b.op.label or "", f"one is {_said(a)}, the other {_said(b)}")
+
+
+def _said(node: Node) -> str:
+    op = node.op
+    if not isinstance(op, Site):
+        return f"of {_shape(node)}"
+    extras = [what for what in (op.MASK, op.SCALE, op.KEY) if what in op.extras]
+    kind = "observed " * isinstance(op, Observe) + op.family
+    return f"{kind} of {_shape(node)}" + (f" with a {' and a '.join(extras)}" if extras else "")
+
+
+def _shape(node: Node) -> str:
+    t = array_type(node)
+    return f"shape {list(t.shape)} ({t.dtype})"
 
 
 def _site_key(node: Node) -> Hashable:

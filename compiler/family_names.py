@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 from plait.compiler.families import Family
-from plait.ir.graph import Graph, Node
+from plait.ir.graph import Node
 
 
 class FamilyNames:
-    """Names of families and of the plates that count them."""
+    """Names of families and of the plates that count them, apart from those that are `taken`."""
 
-    def __init__(self, graph: Graph) -> None:
-        self._taken = {node.op.label for node in graph if node.op.label}
+    def __init__(self, taken: Collection[str]) -> None:
+        self._taken = set(taken)
         self._plates: dict[tuple[str, ...], str] = {}
         self._of: dict[Family, tuple[str, tuple[str, ...], str]] = {}
 

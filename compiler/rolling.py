@@ -55,14 +55,14 @@ class NotHeld(Exception):  # noqa: N818 (an answer, which `reroll` reads)
 class Rolling(Builder):
     """Emits a graph with its families rolled."""
 
-    def __init__(self, graph: Graph, search: Search, together: dict[Node, Bundle]) -> None:
+    def __init__(self, graph: Graph, search: Search, together: dict[Node, Bundle], names: FamilyNames) -> None:
         super().__init__()
         self.graph, self.search, self.together = graph, search, together
         self.env: dict[Node, Node] = {}
         self.whole: dict[Family, Node | tuple[Node, ...]] = {}
         self.made: dict[Any, Node] = {}  # parts of families, so that each is taken once
         self.read: set[Unit] = set()  # what others need
-        self.names = FamilyNames(graph)
+        self.names = names
 
     def emit(self, units: Sequence[Unit]) -> Graph:
         self.read = {unit_of(out.node, self.search) for out in self.graph.outputs}

@@ -13,45 +13,60 @@ Where members depend on earlier ones they become a scan, whose density needs no 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import networkx as nx
 
 from plait.compiler.bundles import Bundle, bundles
 from plait.compiler.chains import NoChain, chain_of
+from plait.compiler.control_flow import named_nodes
 from plait.compiler.families import Apart, Family, Search, Taken, parts
+from plait.compiler.family_names import FamilyNames
 from plait.compiler.rolling import NotHeld, Rolling, Unit, needs_of, unit_of
 from plait.ir.graph import Graph, Node, make, rewrite
+from plait.ir.ops import Scan
 
 
 def reroll(graph: Graph) -> Graph:
     """Makes one site of those that a loop made: ``theta_0 ~ D(a); theta_1 ~ D(b)  ⇒  theta_* ~ D([a, b])``."""
-    return _rolled(graph)[0]
+    return _rolled(graph, _labels(graph), [])
 
 
 def look_alikes(graph: Graph) -> list[Apart]:
     """The sites of one line that `reroll` keeps apart, with the reasons."""
-    inside = [apart for node in graph for body in node.op.bodies for apart in look_alikes(body)]
-    return inside + _rolled(graph)[1]
+    apart: list[Apart] = []
+    _rolled(graph, _labels(graph), apart)
+    return apart
 
 
-def _rolled(graph: Graph) -> tuple[Graph, list[Apart]]:
-    graph = rewrite(graph, _with_rolled_bodies)
+def _labels(graph: Graph) -> set[str]:
+    return {node.op.label for node in named_nodes(graph) if node.op.label}
+
+
+def _rolled(graph: Graph, taken: set[str], apart: list[Apart]) -> Graph:
+    """The graph, the bodies of its scans too; `taken` gets the names of families, `apart` what is in none."""
+
+    def in_scans(node: Node, args: tuple[Node, ...]) -> Node | None:
+        if not isinstance(node.op, Scan):
+            return None  # the branches of a cond have to hold the same sites
+        return make(replace(node.op, body=_rolled(node.op.body, taken, apart)), args, node.loc)
+
+    graph = rewrite(graph, in_scans)
     search = Search(graph)
     while search.place:
         together = bundles(graph, search)
         units = _in_order(graph, search, together)
         if units is not None:
-            rolling = Rolling(graph, search, together)
+            rolling = Rolling(graph, search, together, FamilyNames(taken))
             try:
-                return rolling.emit(units), search.apart
+                graph = rolling.emit(units)
+                taken |= _labels(graph)
+                break
             except NotHeld as e:
                 search.forbid(e.family, str(e))
         search.run()
-    return graph, search.apart
-
-
-def _with_rolled_bodies(node: Node, args: tuple[Node, ...]) -> Node | None:
-    return make(node.op.with_bodies([reroll(b) for b in node.op.bodies]), args, node.loc) if node.op.bodies else None
+    apart += search.apart
+    return graph
 
 
 # -- order ----------------------------------------------------------------------------------------------
