@@ -9,12 +9,12 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.compiler import passes
+from plait.compiler import evaluated, passes
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.passes import PIPELINE, Pass, run_passes
 from plait.ir.graph import Graph, Node, make, rewrite
 from plait.ir.ops import Apply, Input, LogProb
-from plait.runtime import compile as driver
+from plait.runtime import program as driver
 
 Y = np.array([1.0, 2.0, 4.0])
 
@@ -57,8 +57,10 @@ def drop_scale(graph: Graph) -> Graph:
     return rewrite(graph, rule)
 
 
+@pytest.mark.parametrize("long", [0, 10**6], ids=["op_by_op", "compiled"])
 @pytest.mark.parametrize(("after", "wrong"), [("simplify_terms", swap_first_sub), ("check_data", drop_scale)])
-def test_check_names_the_pass_that_broke(monkeypatch, after, wrong) -> None:
+def test_check_names_the_pass_that_broke(monkeypatch, after, wrong, long) -> None:
+    monkeypatch.setattr(evaluated, "LONG", long)
     with_pass_after(monkeypatch, after, Pass("wrong_pass", wrong))
     with pytest.raises(plait.CertificateError, match="pass 'wrong_pass' changes the density"):
         plait.compile(model, Y, check=True)
