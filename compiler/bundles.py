@@ -22,10 +22,14 @@ FEWEST = 3  # members that are worth a bundle
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """What stands for a node: a function of the members, stacked along a leading axis."""
+    """What stands for a node: a function of the members, stacked along a leading axis.
+
+    The scalars in a sum of arrays are members of nothing: `rest`, the function's other arguments.
+    """
 
     recipe: Recipe
-    together: Callable[[Any], Any]
+    together: Callable[..., Any]
+    rest: tuple[Node, ...] = ()
 
 
 def bundles(graph: Graph, search: Search) -> dict[Node, Bundle]:
@@ -38,12 +42,14 @@ def bundles(graph: Graph, search: Search) -> dict[Node, Bundle]:
         if kind not in _TOGETHER or node in inner or node in search.place:
             continue
         pieces = list(_pieces(node, inner))
+        rest = tuple(n for n in pieces if kind == "add" and array_type(n).shape != array_type(node).shape)
+        pieces = [n for n in pieces if n not in rest]
         if len(pieces) < FEWEST or len({(array_type(n).dtype, array_type(n).shape) for n in pieces}) > 1:
             continue
         before = dict(search.place)
         recipe = search.recipe_of(pieces)
         if recipe is not None and any(isinstance(p, Taken) and _has_sites(p.family, set()) for p in parts(recipe)):
-            found[node] = Bundle(recipe, _TOGETHER[kind](node))
+            found[node] = Bundle(recipe, _TOGETHER[kind](node), rest)
         else:
             search.place = before
     return found
@@ -82,22 +88,22 @@ def _has_sites(family: Family, seen: set[Family]) -> bool:
     return any(_has_sites(f, seen) for f in inside)
 
 
-def _stack(node: Node) -> Callable[[Any], Any]:
+def _stack(node: Node) -> Callable[..., Any]:
     axis = node.op.parameters["axis"]  # type: ignore[attr-defined]
     return lambda x: jnp.moveaxis(x, 0, axis)
 
 
-def _concatenation(node: Node) -> Callable[[Any], Any]:
+def _concatenation(node: Node) -> Callable[..., Any]:
     axis, shape = node.op.parameters["dimension"], array_type(node).shape  # type: ignore[attr-defined]
     return lambda x: jnp.reshape(jnp.moveaxis(x, 0, axis), shape)
 
 
-def _sum(node: Node) -> Callable[[Any], Any]:
+def _sum(node: Node) -> Callable[..., Any]:
     dtype = array_type(node).dtype
-    return lambda x: jnp.sum(x, axis=0, dtype=dtype)
+    return lambda x, *rest: sum(rest, start=jnp.sum(x, axis=0, dtype=dtype)).astype(dtype)
 
 
-_TOGETHER: dict[str, Callable[[Node], Callable[[Any], Any]]] = {
+_TOGETHER: dict[str, Callable[[Node], Callable[..., Any]]] = {
     "stack": _stack,
     "concatenate": _concatenation,
     "add": _sum,

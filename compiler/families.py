@@ -184,14 +184,14 @@ class Search:
             self._family(self._groups[node], ())
         except _Differ as e:
             self.place = before
-            if self._reordered(e.group):
+            if self.reordered(e.group):
                 return
             labels = [self._label(_follow(n, e.path)) for n in e.group]
             if len(set(labels)) == 1:
                 labels = list(range(len(labels)))
             self.keep_apart(e.group, labels, str(e))
 
-    def _reordered(self, group: tuple[Node, ...]) -> bool:
+    def reordered(self, group: tuple[Node, ...]) -> bool:
         """Puts a group in the order of its generations, where a loop over chains made it, if that is another order."""
         depth: dict[Node, int] = {}
         inside = set(group)

@@ -36,7 +36,8 @@ def needs_of(unit: Unit, search: Search, together: dict[Node, Bundle]) -> Iterab
     if isinstance(unit, Node) and unit not in together:
         return [unit_of(a, search) for a in unit.args]
     recipes = unit.operands if isinstance(unit, Family) else [together[unit].recipe]  # type: ignore[index]
-    return [
+    rest = [] if isinstance(unit, Family) else [unit_of(n, search) for n in together[unit].rest]  # type: ignore[index]
+    return rest + [
         part.family if isinstance(part, Taken) else unit_of(part.node, search)
         for recipe in recipes
         for part in parts(recipe)
@@ -159,7 +160,7 @@ class Rolling(Builder):
         stacked, lane = self.stacked(bundle.recipe, Family((node,)))
         if not lane:
             stacked = self.joined([(stacked, False)], [bundle.recipe.size])
-        return self.code(bundle.together, stacked)
+        return self.code(bundle.together, stacked, *map(self.one, bundle.rest))
 
     def _slices(self, family: Family) -> Node:
         """Parts of one array, or of each member's, by where they start."""

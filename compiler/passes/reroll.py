@@ -107,6 +107,9 @@ def _in_order(graph: Graph, search: Search, together: dict[Node, Bundle]) -> lis
 
 
 def _give_up(search: Search, circle: Sequence[Family], why: NoChain) -> None:
+    moved = [search.reordered(family.members) for family in circle if family.is_of_sites]
+    if any(moved):
+        return
     """Keeps the sites that start a chain apart from those that continue it; else the circle is no families."""
     if why.split is not None:
         start, n = why.split
