@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
-from numpyro.distributions import Distribution, ExpandedDistribution, constraints
+from numpyro.distributions import Distribution, ExpandedDistribution, biject_to, constraints
 from numpyro.distributions.transforms import AffineTransform, PowerTransform, Transform
 
 from plait.compiler.memo import remembered
@@ -141,17 +141,31 @@ def _agrees(part: Part, ins: tuple[ArrayType, ...], lanes: tuple[bool, ...], ran
     ins = _resized(ins, lanes, 3)
     new, closed = _grown(part, ins, lanes, 3, rank, every)
     rng = np.random.default_rng(0)
+    declared = _declared(part)
+    gap = (1,) * (rank - batch_ndim(part))
     with jax.ensure_compile_time_eval():
-        leaves = [jnp.asarray(rng.uniform(0.2, 0.8, t.shape) + 2 * (t.dtype.kind in "iu"), t.dtype) for t in ins]
-        members = [rebuild(part, _at(i, leaves, lanes)) for i in range(3)]
         try:
+            leaves = [_parameter(t, declared.get(i, constraints.real), rng) for i, t in enumerate(ins)]
+            members = [rebuild(part, _at(i, leaves, lanes)) for i in range(3)]
             values = [fn.sample(jax.random.key(i)) for i, fn in enumerate(members)]
-        except (NotImplementedError, ImportError):
-            return False
-        each = np.stack([fn.log_prob(x) for fn, x in zip(members, values, strict=True)])
-        x = jnp.reshape(jnp.stack(values), (3, *(1,) * (rank - batch_ndim(part)), *jnp.shape(values[0])))
-        at_once = rebuild(new, core.jaxpr_as_fun(closed)(*leaves)).log_prob(x)
+            each = np.stack([fn.log_prob(x) for fn, x in zip(members, values, strict=True)])
+            x = jnp.reshape(jnp.stack(values), (3, *gap, *jnp.shape(values[0])))
+            at_once = rebuild(new, core.jaxpr_as_fun(closed)(*leaves)).log_prob(x)
+        except (ValueError, NotImplementedError, ImportError):
+            return False  # no values that its code takes, or no draws
     return bool(np.all(np.isfinite(each)) and np.allclose(np.reshape(at_once, each.shape), each, 1e-4, 1e-5))
+
+
+def _parameter(t: ArrayType, constraint: Any, rng: np.random.Generator) -> Any:
+    """Values of a leaf, in its constraint where NumPyro has a bijection onto that."""
+    if not jnp.issubdtype(t.dtype, jnp.floating):
+        return jnp.asarray(rng.integers(1, 4, t.shape), t.dtype)
+    try:
+        bijector = biject_to(constraint)
+    except NotImplementedError:
+        bijector = biject_to(constraints.unit_interval)
+    free = jax.eval_shape(bijector.inv, struct(t)).shape
+    return jnp.asarray(bijector(jnp.asarray(rng.normal(0, 0.5, free))), t.dtype)
 
 
 def _at(i: int, leaves: Sequence[Any], lanes: Sequence[bool]) -> list[Any]:
@@ -321,17 +335,29 @@ def batch_ndim(part: Part) -> int:
 
 def event_axes(owner: Spec, name: str) -> int | None:
     """How many axes of a parameter belong to one event; None where nobody says so."""
+    if (owner.cls.__name__, name) in _DRAWN:
+        return event_ndim(owner)
     known = _of_class(owner, name, _EVENT_AXES)
-    if known is not None:
-        return known
-    for cls in owner.cls.__mro__:
-        declared = cls.__dict__.get("arg_constraints", {})
-        if isinstance(declared, dict) and name in declared:
-            try:
-                return int(declared[name].event_dim)
-            except NotImplementedError:  # it depends on the other parameters
-                return None
-    return event_ndim(owner) if (owner.cls.__name__, name) in _DRAWN else None
+    try:
+        return _constraint(owner, name).event_dim if known is None else known
+    except NotImplementedError:  # it depends on the other parameters, or is not declared
+        return None
+
+
+def _constraint(owner: Spec, name: str) -> Any:
+    """What a class or one of its bases says that a parameter must be."""
+    declared = [c.__dict__.get("arg_constraints") for c in owner.cls.__mro__]
+    return next((d[name] for d in declared if isinstance(d, dict) and name in d), constraints.dependent)
+
+
+def _declared(part: Part) -> dict[int, Any]:
+    """By leaf what its distribution says that it must be."""
+    found: dict[int, Any] = {}
+    for inner in _inside(part):
+        found |= _declared(inner)
+    if _is_distribution(part):
+        found |= {value.index: _constraint(part, name) for name, value in part.fields if isinstance(value, Leaf)}
+    return found
 
 
 def _of_class(owner: Spec, name: str, table: dict[tuple[str, str], int]) -> int | None:

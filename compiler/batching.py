@@ -173,7 +173,7 @@ class _Batching:
             name=self.name,
             dist=part,
             n_leaves=len(leaves),
-            plates=(PlateFrame(self.axis.plate, self.axis.size, -(batch + 1)), *op.plates),
+            plates=self.plates(op.plates, batch + 1),
             type=self.type(op.type, rank),
             drawn=self.shape(op.drawn, rank),
             members=self.members(op.members),
@@ -190,13 +190,16 @@ class _Batching:
         part, closed = batched_dist(part, _types(leaves), tuple(lanes), self.axis.size, batch)
         return part, self.builder.inline(closed, leaves, self.loc)
 
+    def plates(self, inner: tuple[PlateFrame, ...], depth: int) -> tuple[PlateFrame, ...]:
+        return (*inner, PlateFrame(self.axis.plate, self.axis.size, -depth))
+
     def members(self, old: Members | None) -> Members:
         return Members(self.names) if old is None else Members(self.names, 1 + old.axes, old.steps)
 
     def deterministic(self, op: Deterministic, arg: Node, lane: bool) -> Node:
         value = self.leading(arg, lane)
-        frame = PlateFrame(self.axis.plate, self.axis.size, -array_type(value).ndim)
-        new = Deterministic(self.name, (frame, *op.plates), self.members(op.members))
+        depth = max(array_type(value).ndim, *(1 - p.dim for p in op.plates), 1)
+        new = Deterministic(self.name, self.plates(op.plates, depth), self.members(op.members))
         return self.builder.add(new, [value], self.loc)
 
     def plate(self, op: Plate, args: list[Node], lanes: list[bool]) -> Node:
