@@ -10,18 +10,18 @@ import operator
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from plait.compiler.jax_compat import with_methods
-from plait.compiler.loop_state import Index, Loops
+from plait.compiler.loop_state import AS_INTEGER, Index, Loops
 from plait.compiler.source import is_users
 from plait.compiler.stack import compiling
 
 Arithmetic = Callable[[Any, Any], Any]
 
-_INTEGER = "its index is used as a Python integer; index jnp arrays with it (jnp.asarray) to trace it once"
 _TRUTH = "Python asks for the truth of its index; use jnp.where to trace it once"
 _KEY = "its index is looked up in a dict or a set; index jnp arrays with it to trace it once"
 _NUMPY = "its index is used with a numpy array; index jnp arrays with it (jnp.asarray) to trace it once"
@@ -69,14 +69,14 @@ def _integers(other: Any, index: Index) -> Sequence[int] | None:
     if isinstance(other, int):
         return [int(other)] * len(index.values)
     known = _known(other)
-    return known[1].values if known is not None and known[1].plate == index.plate else None
+    return known[1].values if known is not None and known[1].loop == index.loop else None
 
 
 def _followed(result: Any, values: list[Any], loops: Loops, index: Index) -> Any:
     """A result as an index, whose value is known at each step."""
     largest = np.iinfo(result.dtype).max
     if not all(isinstance(v, int) and abs(v) <= largest for v in values):
-        raise loops.trouble(f"Python's arithmetic with its index does not fit {result.dtype}")
+        raise loops.trouble(f"Python's arithmetic with its index does not fit {result.dtype}", index.loop)
     return loop_index(result, replace(index, values=values), loops)
 
 
@@ -86,10 +86,25 @@ def _flagged(method: str, reason: str) -> Callable[..., Any]:
     def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
         known = _known(self)
         if known is not None and is_users(sys._getframe(1).f_code.co_filename):
-            known[0].trouble(reason)
+            known[0].trouble(reason, known[1].loop)
         return getattr(super(_LoopIndex, self), method)(*args, **kwargs)
 
     return ask
+
+
+def _text(index: Any, spec: str, caller: FrameType) -> str | None:
+    """The text that a frame asks for, None where nothing is known of the index."""
+    known = _known(index)
+    if known is None:
+        return None
+    loops, index = known
+    if index.shown is None and is_users(caller.f_code.co_filename) and not loops.is_for_names(caller):
+        raise loops.trouble(
+            "a text of its index goes, or may go, into something else than the name of a site; make it where the site "
+            "is, as in plait.sample(f'y_{i}', ...), to trace it once",
+            index.loop,
+        )
+    return index.text(spec, loops.texts)
 
 
 class _LoopIndex:
@@ -98,16 +113,16 @@ class _LoopIndex:
     __slots__ = ()
 
     def __format__(self, spec: str) -> str:
-        known = _known(self)
-        return super().__format__(spec) if known is None else known[1].text(spec, known[0].texts)
+        text = _text(self, spec, sys._getframe(1))
+        return super().__format__(spec) if text is None else text
 
     def __str__(self) -> str:
-        known = _known(self)
-        return super().__str__() if known is None else known[1].text("", known[0].texts)
+        text = _text(self, "", sys._getframe(1))
+        return super().__str__() if text is None else text
 
     def __repr__(self) -> str:
-        known = _known(self)
-        return super().__repr__() if known is None else known[1].text("", known[0].texts)
+        text = _text(self, "", sys._getframe(1))
+        return super().__repr__() if text is None else text
 
     __add__ = _exact("__add__", operator.add)
     __radd__ = _exact("__radd__", lambda a, b: b + a)
@@ -142,10 +157,10 @@ class _LoopIndex:
     def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
         return other // self, other % self
 
-    __index__ = _flagged("__index__", _INTEGER)
-    __int__ = _flagged("__int__", _INTEGER)
-    __float__ = _flagged("__float__", _INTEGER)
-    __complex__ = _flagged("__complex__", _INTEGER)
+    __index__ = _flagged("__index__", AS_INTEGER)
+    __int__ = _flagged("__int__", AS_INTEGER)
+    __float__ = _flagged("__float__", AS_INTEGER)
+    __complex__ = _flagged("__complex__", AS_INTEGER)
     __bool__ = _flagged("__bool__", _TRUTH)
     __hash__ = _flagged("__hash__", _KEY)
     __array__ = _flagged("__array__", _NUMPY)

@@ -7,12 +7,17 @@ its text in the names of sites: ``theta_0, theta_1, …`` is one name, with one 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from types import CodeType, FrameType
 from typing import Any
 
-from plait.compiler.source import in_one_sentence
+import jax
+
+from plait.compiler.name_flow import goes_into_names
+from plait.compiler.source import in_one_sentence, is_from_package, is_users
+from plait.ir.errors import PlaitError
 from plait.ir.types import Loc
 
 _FIRST, _LAST = 0xF0000, 0xFFFFD  # Unicode's first plane for private use, but for two noncharacters
@@ -101,7 +106,7 @@ class Index:
     `shown` is None where the text is to hold for all steps.
     """
 
-    plate: str
+    loop: LoopLine
     values: Sequence[int]
     shown: int | None
 
@@ -109,7 +114,7 @@ class Index:
         """``f"{i:02d}"``."""
         if self.shown is not None:
             return format(self.values[self.shown], spec)
-        return texts.character(self.plate, tuple(format(value, spec) for value in self.values))
+        return texts.character(self.loop.plate, tuple(format(value, spec) for value in self.values))
 
 
 @dataclass
@@ -129,19 +134,27 @@ class Loops:
     begun: list[LoopLine] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
     indices: dict[int, tuple[Any, Index]] = field(default_factory=dict)
+    _for_names: dict[tuple[tuple[CodeType, int], ...], bool] = field(default_factory=dict)
     _numbers: Any = field(default_factory=count)
-    _trouble: list[tuple[str, LoopLine | None]] = field(default_factory=list)
+    _trouble: list[tuple[str, LoopLine]] = field(default_factory=list)
     _left: list[LoopLine] = field(default_factory=list)
 
     def number(self) -> int:
         """A number for one more loop."""
         return int(next(self._numbers))
 
+    def is_for_names(self, caller: FrameType) -> bool:
+        """Whether the text of an index that a frame makes goes into names only."""
+        places = tuple(_places(caller))
+        if places not in self._for_names:
+            self._for_names[places] = goes_into_names(caller)
+        return self._for_names[places]
+
     def note(self, loop: LoopLine, reason: str) -> None:
         """Notes why a loop is an ordinary one."""
-        self.notes[f"{loop} was unrolled: {reason}"] = None
+        self.notes[f"{loop} was unrolled: {visible(reason)}"] = None
 
-    def trouble(self, reason: str, loop: LoopLine | None = None) -> Unrolled:
+    def trouble(self, reason: str, loop: LoopLine) -> Unrolled:
         """Remembers, and returns, why the trace has to be given up: the model may catch what is raised."""
         self._trouble.append((reason, loop))  # no exception, which would hold on to the model's frames
         return Unrolled(reason, loop)
@@ -157,14 +170,33 @@ class Loops:
         if self._left:
             raise Unrolled("it ends before its last step", self._left[0])
 
-    def why(self, error: Exception) -> str:
-        """What an error says about the loop that it is about, for whoever reads the notes."""
-        if isinstance(error, Unrolled):
-            return error.reason
-        return in_one_sentence(error)
+    def note_failure(self, error: Exception) -> None:
+        """Notes which loop an error is about, and why it is an ordinary one then.
 
-    def blamed(self, error: Exception) -> LoopLine:
-        """The loop that an error is about: the innermost one that it ended, or the last one before it."""
-        if isinstance(error, Unrolled) and error.loop is not None:
-            return error.loop
-        return self._left[0] if self._left else self.begun[-1]
+        That is the innermost loop that the error ended, or the last one before it.
+        """
+        reason, loop = self._trouble[0] if self._trouble else (_reason(error), getattr(error, "loop", None))
+        self.note(loop or (self._left[0] if self._left else self.begun[-1]), reason)
+
+
+def _places(frame: FrameType | None) -> Iterator[tuple[CodeType, int]]:
+    """Where the model is: in each of the user's functions that are running."""
+    while frame is not None and is_users(frame.f_code.co_filename):
+        yield frame.f_code, frame.f_lasti
+        frame = frame.f_back
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Unrolled):
+        return error.reason
+    cause = error.__cause__ if isinstance(error, PlaitError) and isinstance(error.__cause__, Exception) else error
+    if isinstance(cause, jax.errors.TracerBoolConversionError):
+        return "Python asks whether something about its index is true; use jnp.where or jax.lax.cond to trace it once"
+    if isinstance(cause, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError):
+        return AS_INTEGER
+    if is_from_package(cause, "pandas"):
+        return "pandas does not take its index; take columns out as jnp arrays to trace it once"
+    return in_one_sentence(cause)
+
+
+AS_INTEGER = "its index is used as a Python integer; index jnp arrays with it (jnp.asarray) to trace it once"

@@ -1,8 +1,8 @@
 """``for i in plate(...)``: its steps are Python integers, or while a model is compiled its body traced once for all.
 
-To trace it once is an attempt. The body runs three times with an index that has no value: as any step, as step 0 and
-as the last one, which differ in the text of the index only. `compiler.loops` compares what they did; where they differ
-in more than names, the loop is no plate and is traced again as an ordinary one.
+To trace it once is an attempt. The body runs twice with an index that has no value: as any step and as the last one,
+which differ in the text of the index only. `compiler.loops` compares what they did; where they differ in more than
+names, the loop is no plate and is traced again as an ordinary one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpyro.primitives import _PYRO_STACK
 from plait.compiler import staging
 from plait.compiler.emit import OwnMessenger
 from plait.compiler.loop_index import loop_index
-from plait.compiler.loop_state import Index, LoopLine, Loops
+from plait.compiler.loop_state import Index, LoopLine, Loops, visible
 from plait.compiler.python_state import State, at_step, changed, python_state
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, compiling, open_frames, opened
@@ -29,7 +29,7 @@ from plait.ir.errors import ModelError
 from plait.ir.ops import LoopBegin, LoopEnd, from_aval
 from plait.ir.types import ArrayType, PlateFrame
 
-STEPS = 3  # of which the trace of a loop consists: any, the first, the last
+STEPS = 2  # of which the trace of a loop consists: any one, and the last
 _FEWEST = 3  # a loop of fewer steps is traced as it is
 
 
@@ -112,10 +112,10 @@ def _traced_once(plate: PlateFrame, indices: Any, loop: LoopLine, loops: Loops, 
     index_type = ArrayType(from_aval(jax.typeof(indices)).dtype, (), weak=True)  # weak as a Python integer is
     state: State = {}
     try:
-        for step, shown in enumerate((None, 0, plate.size - 1)):
+        for step, shown in enumerate((None, plate.size - 1)):
             with opened(_TracedStep(loop, loops, shown)):
                 index = staging.bind(LoopBegin(number, step, plate, index_type), (indices,))
-                yield loop_index(index, Index(plate.name, range(plate.size), shown), loops)
+                yield loop_index(index, Index(loop, range(plate.size), shown), loops)
                 staging.bind(LoopEnd(number, step), (index,))
             after = python_state(caller)
             if shown is None:
@@ -141,10 +141,10 @@ class _TracedStep(Frame):
         if (handler := _asks_names()) is not None:
             raise self.loops.trouble(f"handler {handler!r} may act on each of its sites in another way", self.loop)
         if site.type == "param":
-            raise self.loops.trouble(f"param {site.name!r} is inside", self.loop)
+            raise self.loops.trouble(f"param {visible(site.name)!r} is inside", self.loop)
         has_index = self.shown is not None or self.loops.texts.holds(site.name, self.loop.plate)
         if not has_index or _TRACER.search(site.name):
-            raise self.loops.trouble(f"the name of site {site.name!r} is not made with its index alone", self.loop)
+            raise self.loops.trouble(f"the name of {visible(site.name)!r} is not made with its index alone", self.loop)
 
 
 _TRACER = re.compile(r"Tracer\(|Traced<")  # how jax writes a value that it traces

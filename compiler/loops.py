@@ -1,6 +1,6 @@
 """Loops over plates, closed: the steps that were traced become one, with the plate as its leading axis.
 
-i: i64[] = loop_begin schools                 (twice more: as step 0, and as the last one)
+i: i64[] = loop_begin schools                 (and once more, as the last step)
 theta_?: f64[] = sample Normal(mu, tau)       theta_*: f64[schools:8] = sample Normal(mu, tau).expand([8])
 a: f64[] = gather y i                     ⇒   a: f64[8] = gather y schools
 y_?: f64[] = observe Normal(theta_?, 1)       y_*: f64[schools:8] = observe Normal(theta_*, 1) obs=a
@@ -12,7 +12,7 @@ one step into the next, or out of the loop, there is no such plate, and the loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -156,24 +156,16 @@ class _Closing:
         _refuse_flow(steps, loop.line)
         _refuse_inside(steps[0], loop)
         names = _Names(self.texts, loop.frame)
-        first, *others = steps
+        first, last = steps
         own, needed = _own(first), _needed(first)
-        places = [
-            matched(needed, _needed(step), names.same(shown), {step[0]: first[0]})
-            for step, shown in zip(others, (0, loop.frame.size - 1), strict=True)
-        ]
+        place = matched(needed, _needed(last), names.same_at_last, {last[0]: first[0]})
         builder.nodes += [node for node in first if node not in own]
         _batch(first[0], [node for node in needed if node in own], names, builder)
         self.now.update({node: _Gone(node, loop.line) for node in own})
-        for step, place in zip(others, places, strict=True):
-            self.again(step, place, loop.line, builder)
-
-    def again(self, step: Sequence[Node], place: Mapping[Node, Node], loop: LoopLine, builder: Builder) -> None:
-        """Emits what a further step shares with all steps and the first one does not have."""
-        own = _own(step)
-        for node in step:
+        own = _own(last)
+        for node in last:  # what it shares with all steps may be used outside of the loop
             if node in own:
-                self.now[node] = _Gone(node, loop)
+                self.now[node] = _Gone(node, loop.line)
             elif node in place:
                 self.now[node] = place[node]
             else:
@@ -234,11 +226,13 @@ def _refuse_inside(step: Sequence[Node], loop: _Loop) -> None:
             raise Unrolled(f"{_called(node)} is made inside", loop.line)
         for op in _sites_of(node.op, [node]):
             if any(plate.name == loop.frame.name for plate in op.plates):
-                raise Unrolled(f"site {op.name!r} is in plate {loop.frame.name!r} in its step too", loop.line)
+                raise Unrolled(f"its steps open plate {loop.frame.name!r} again", loop.line)
 
 
 def _called(node: Node) -> str:
     """``the value of 'theta'``, without the characters that stand for an index."""
+    if isinstance(node.op, LoopBegin):
+        return "the index"
     name = visible(node.op.label or "")
     return f"the value of {name!r}" if name and not isinstance(node.op, (Input, Plate)) else "a value"
 
@@ -266,6 +260,6 @@ class _Names:
         found = {site.name: self.of(site) for site in _sites_of(op, ())}
         return lambda name: found.get(name, (name, ()))
 
-    def same(self, shown: int) -> Callable[[str, str], bool]:
-        """Whether a name, with this step's index in it, is another one."""
-        return lambda name, other: self.texts.at(name, self.frame.name, shown) == other
+    def same_at_last(self, name: str, other: str) -> bool:
+        """Whether a name is another one at the last step."""
+        return self.texts.at(name, self.frame.name, self.frame.size - 1) == other

@@ -15,6 +15,7 @@ import numpy as np
 
 from plait.compiler.loop_state import IndexTexts
 from plait.compiler.source import is_users
+from plait.ir.spec import closure_values
 
 State = dict[str, Any]  # by variable, its value as nested tuples
 
@@ -28,7 +29,7 @@ def python_state(frame: types.FrameType) -> State:
     used = set(frame.f_code.co_names)
     found = {name: x for name, x in frame.f_globals.items() if name in used} | dict(frame.f_locals)
     reader = _Reader()
-    return {name: reader.plain(x, _DEEPEST) for name, x in found.items() if not isinstance(x, _CODE)}
+    return {name: reader.plain(x, _DEEPEST) for name, x in found.items()}
 
 
 def at_step(state: State, texts: IndexTexts, plate: str, step: int) -> State:
@@ -48,9 +49,6 @@ def changed(before: State, after: State) -> str | None:
     return next((name for name in names if before.get(name) != after.get(name)), None)
 
 
-_CODE = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
-
-
 class _Reader:
     """Writes values as nested tuples, which can be compared."""
 
@@ -65,7 +63,7 @@ class _Reader:
             return str(x)
         if isinstance(x, (bool, int, float, complex, bytes, type(None), np.generic)):
             return kind, repr(x)
-        if isinstance(x, (jax.Array, *_CODE)):
+        if isinstance(x, (jax.Array, types.ModuleType, types.BuiltinFunctionType, type)):
             return (kind,)
         if isinstance(x, np.ndarray):
             return kind, str(x.dtype), x.shape, x.tobytes() if x.nbytes <= _BYTES and x.dtype != object else None
@@ -78,17 +76,27 @@ class _Reader:
 
 
 def _items(x: Any) -> list[Any] | None:
-    """What a container or an object of the user's holds, looked up without calling anything of the user's."""
+    """What a container, an object or a function of the user's holds; None for what is not the user's."""
     if isinstance(x, Mapping):
         return [part for item in x.items() for part in item]
     if isinstance(x, (list, tuple)):
         return list(x)
     if isinstance(x, Set):
         return sorted(x, key=repr)
+    if isinstance(x, types.MethodType):
+        return [x.__self__, x.__func__]
+    if isinstance(x, types.FunctionType):
+        return _held_by(x) if is_users(x.__code__.co_filename) else None
     module = sys.modules.get(type(x).__module__)
     if not is_users(getattr(module, "__file__", None) or "<frozen"):
         return None
     return [part for item in getattr(x, "__dict__", {}).items() for part in item]
+
+
+def _held_by(function: types.FunctionType) -> list[Any]:
+    """What a function closes over, and the globals that it names."""
+    named = [function.__globals__[n] for n in function.__code__.co_names if n in function.__globals__]
+    return [*closure_values(function), *named, *vars(function).values()]
 
 
 __all__ = ["State", "at_step", "changed", "python_state"]

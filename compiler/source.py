@@ -78,6 +78,11 @@ def is_about_arrays(error: BaseException) -> bool:
     return from_jax or not is_users(frame.f_code.co_filename) or "Tracer" in str(error)
 
 
+def is_from_package(error: BaseException, package: str) -> bool:
+    """Whether a package's code was on the way to an exception."""
+    return any(f"/{package}/" in frame.f_code.co_filename for frame, _ in _walk(error.__traceback__))
+
+
 def in_one_sentence(error: BaseException) -> str:
     """What a library says, on one line and in the words of users."""
     paragraphs = [" ".join(p.split()) for p in str(error).split("\n\n") if not p.startswith("---")]

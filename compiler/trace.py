@@ -55,7 +55,7 @@ def trace(model: Callable[..., Any], arguments: Arguments, *, unrolled: bool = F
     except Exception as error:  # of any kind: code that works on integers may fail anyhow on a traced index
         if not loops.begun:
             raise
-        loops.note(loops.blamed(error), loops.why(error))
+        loops.note_failure(error)
     graph, notes = _traced(model, arguments, Loops(at_once=False))
     return Traced(graph, tuple(dict.fromkeys((*loops.notes, *notes))))
 
