@@ -7,13 +7,14 @@ compile a thousand scalars that are put together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.jax_compat import is_tracer
+from plait.compiler.layout import Slot
 from plait.ir.graph import Graph
 from plait.ir.ops import Deterministic, Scan, Site
 from plait.ir.types import Shape
@@ -58,6 +59,19 @@ def member_shapes(shapes: Mapping[str, Shape], families: Mapping[str, Stack]) ->
         else:
             found[name] = shape
     return found
+
+
+def member_slots(slots: Sequence[Slot], families: Mapping[str, Stack]) -> tuple[Slot, ...]:
+    """The slots of the user's sites, as far as each one's entries follow one another."""
+    found: list[Slot] = []
+    for slot in slots:
+        family = families.get(slot.name)
+        if family is None or family.axis:
+            found.append(slot)
+            continue
+        u, value = (replace(t, shape=family.member(t.shape), axes=()) for t in (slot.unconstrained, slot.value))
+        found += [Slot(name, slot.offset + i * u.size, u, value) for i, name in enumerate(family.names)]
+    return tuple(found)
 
 
 def expected_shapes(
@@ -115,4 +129,13 @@ def _members(value: Any, family: Stack, batch: int) -> Sequence[Any]:
     return [flat[(*before, i, ...)] for i in range(len(family.names))]
 
 
-__all__ = ["Stack", "expected_shapes", "member_names", "member_shapes", "stacked", "stacks", "unstacked"]
+__all__ = [
+    "Stack",
+    "expected_shapes",
+    "member_names",
+    "member_shapes",
+    "member_slots",
+    "stacked",
+    "stacks",
+    "unstacked",
+]

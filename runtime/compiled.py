@@ -21,7 +21,7 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
-from plait.compiler.members import expected_shapes, member_names, member_shapes, unstacked
+from plait.compiler.members import expected_shapes, member_names, member_shapes, member_slots, unstacked
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import ModelError, ValueNamesError
@@ -84,18 +84,26 @@ class CompiledModel:
     @property
     def dim(self) -> int:
         """Length of the flat unconstrained vector."""
-        return sum(slot.unconstrained.size for slot in self.slots)
+        return sum(slot.unconstrained.size for slot in self._slots)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """Where each latent, or family of latents, sits in the flat vector: offset, types of its values."""
+        """Where each latent sits in the flat vector: name, offset, types of its unconstrained and own value.
+
+        Latents that a Python loop made inside the body of a scan alternate with each other; they have one slot.
+        """
+        return member_slots(self._slots, self._program.families)
+
+    @property
+    def _slots(self) -> tuple[Slot, ...]:
+        """Those of sites and families."""
         self._require_density()
         return self._program.lowered.slots
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the flat vector's entries, in its order: ``('mu', 'theta[0]', …)``."""
-        return flat_names(self.slots, self._program.families)
+        return flat_names(self._slots, self._program.families)
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -154,7 +162,7 @@ class CompiledModel:
         if is_tracer(z) or not np.isnan(z).any():
             return
         wrong = np.isnan(z).reshape(-1, self.dim).any(axis=0)
-        slot = next(s for s in self.slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
+        slot = next(s for s in self._slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
         op = next(op for op in self._graph_with_supports.ops(Value) if op.name == slot.name)
         allowed = in_words(op.support, ["…"] * op.n_leaves)
         name = self.names[int(np.argmax(wrong))].partition("[")[0] if slot.name in self.families else slot.name

@@ -82,9 +82,16 @@ def subsample_without_a_key():
 
 
 @table.model(ModelError, says=("'rows'", "with"))
-def plate_as_a_loop():
-    for i in plait.plate("rows", 3):  # here
-        plait.sample(f"x{i}", N())
+def subsampled_plate_as_a_loop():
+    with plait.handlers.seed(rng_seed=0):
+        for i in plait.plate("rows", 6, 3):  # here
+            plait.sample(f"x{i}", N())
+
+
+@table.model(ModelError, says=("'x'", "'rows'", "f'x_{i}'"))
+def one_name_in_each_step_of_a_plate():
+    for i in plait.plate("rows", 3):
+        plait.sample("x", N(i))  # here
 
 
 # -- observations -------------------------------------------------------------------------------------------

@@ -385,6 +385,11 @@ def test_a_constraint_reads_as_the_field_calls_it(constraint, text):
 def test_static_values_compare_by_value_and_type():
     assert Static(1) == Static(1)
     assert Static(1) != Static(1.0) != Static(True)
-    assert Static([1]) != Static([1])
+    assert Static([1]) == Static([1]) != Static([2])
+    assert Static(transforms.ExpTransform()) == Static(transforms.ExpTransform())
+    assert (
+        Static(constraints.interval(0, 1)) == Static(constraints.interval(0, 1)) != Static(constraints.interval(0, 2))
+    )
+    assert Static(object()) != Static(object())
     assert Static("a") != Leaf(0)
     assert Spec(int, ()) != Spec(float, ())
