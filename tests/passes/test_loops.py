@@ -113,8 +113,7 @@ def rolled_and_unrolled(loop: Model, ranged: Model, data: Values, numbers: Any) 
     assert set(rolled.shapes.items()) == set(unrolled.shapes.items())
     z = numbers[: unrolled.dim]
     values = unrolled.constrain(z)
-    wanted = {"values": values, "joint": unrolled.log_joint(values), **densities(unrolled, unrolled.names, z, values)}
-    return answers(rolled, unrolled.names, z, values), wanted
+    return densities(rolled, unrolled.names, z, values), densities(unrolled, unrolled.names, z, values)
 
 
 def numpyros(model: Model, z: Values, data: Values) -> Answers:
