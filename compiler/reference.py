@@ -267,4 +267,11 @@ def _is_array(x: Any) -> bool:
 
 
 def _at(x: Any, index: tuple[int, ...]) -> Any:
-    return x[index] if isinstance(x, jax.core.Tracer) else np.asarray(x)[index]
+    if not isinstance(x, jax.core.Tracer):
+        return np.asarray(x)[index]
+    if not index:
+        return x
+    # a constant index would be a kernel of its own for each element's gradient
+    axes, event = x.shape[: len(index)], x.shape[len(index) :]
+    rows = jnp.reshape(x, (-1, *event))
+    return jax.lax.dynamic_index_in_dim(rows, int(np.ravel_multi_index(index, axes)), keepdims=False)
