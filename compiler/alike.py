@@ -20,6 +20,7 @@ from numpyro.distributions.transforms import Transform
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Const, Deterministic, Site
 from plait.ir.spec import Static
+from plait.ir.types import ArrayType, PlateFrame
 
 Same = Callable[[str, str], bool]
 
@@ -45,7 +46,7 @@ def matched(
     compare = _Comparison(same_name)
     place = dict(known)
     for a, b in zip(ours, others, strict=False):
-        if a.type != b.type or not compare.same(a.op, b.op):
+        if not compare.same(a.type, b.type) or not compare.same(a.op, b.op):
             raise Differ(_difference(a, b))
         if not all(place.get(y) is x or x is y or compare.constants(x, y) for x, y in zip(a.args, b.args, strict=True)):
             raise Differ(f"its steps compute {_what(a)} from different values of the model or of Python")
@@ -110,7 +111,15 @@ class _Comparison:
         if isinstance(a, (Site, Deterministic)) and field == "members" and None not in (x, y):
             same = len(x.names) == len(y.names) and (x.axes, x.steps) == (y.axes, y.steps)
             return same and all(map(self._same_name, x.names, y.names))
+        if isinstance(a, PlateFrame) and field == "name":
+            return self._plate(x, y)
+        if isinstance(a, ArrayType) and field == "axes":
+            return len(x) == len(y) and all(map(self._plate, x, y))
         return self.same(x, y)
+
+    def _plate(self, x: str | None, y: str | None) -> bool:
+        """Whether two plates are one, or correspond: each step may have one of its own."""
+        return x == y or (x is not None and y is not None and self._same_name(x, y))
 
     def _graphs(self, a: Graph, b: Graph) -> bool:
         try:
