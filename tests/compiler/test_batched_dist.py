@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -603,33 +605,31 @@ def value_of(case, rng, fn):
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.has_gradient and not case.refused])
-def test_so_are_their_gradients(name):
+def test_so_are_their_derivatives(name):
+    """Each member's in a random direction of its own, in which a wrong gradient shows."""
     case = CASES[name]
     found = family(case, (), tuple(case.params))
     rng = np.random.default_rng(1)
-    x = jnp.stack([value_of(case, rng, fn) for fn in found.members])
-    weights = rng.normal(size=(N, *jax.eval_shape(found.members[0].log_prob, x[0]).shape))
-    everything = [*found.leaves, x]
-    floats = [i for i, a in enumerate(everything) if jnp.issubdtype(a.dtype, jnp.floating)]
-
-    def total(distribution, rest, weights, *given):
-        whole = list(rest)
-        for i, a in zip(floats, given, strict=True):
-            whole[i] = a
-        return jnp.sum(distribution(whole[:-1]).log_prob(whole[-1]) * weights)
-
-    given = [everything[i] for i in floats]
-    argnums = tuple(range(3, 3 + len(given)))
+    everything = [*found.leaves, jnp.stack([value_of(case, rng, fn) for fn in found.members])]
     lanes = [0 if lane else None for lane in (*found.lanes, True)]
-    # vmap of a member's gradient runs what the gradient of all at once runs, so little has to be compiled for it
-    of_each = jax.vmap(
-        lambda rest, w, *given: jax.grad(total, argnums)(found.rebuilt, rest, w, *given),
-        (lanes, 0, *(lanes[i] for i in floats)),
-    )(everything, weights, *given)
-    of_all = jax.grad(total, argnums)(found.at_once, everything, weights, *given)
-    for i, ours, theirs in zip(floats, of_all, of_each, strict=True):
-        expected = theirs if lanes[i] == 0 else theirs.sum(0)
-        np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-9)
+    floats = [i for i, a in enumerate(everything) if jnp.issubdtype(a.dtype, jnp.floating)]
+    point = [everything[i] for i in floats]
+    direction = [jnp.asarray(rng.normal(size=x.shape)) for x in point]
+
+    def derivative(rebuilt, everything, point, direction):
+        def log_prob(*point):
+            whole = list(everything)
+            for i, x in zip(floats, point, strict=True):
+                whole[i] = x
+            return rebuilt(whole[:-1]).log_prob(whole[-1])
+
+        return jax.jvp(log_prob, point, direction)[1]
+
+    ours = derivative(found.at_once, everything, point, direction)
+    # vmap of a member runs what all at once run, so little has to be compiled for it
+    along = [lanes[i] for i in floats]
+    theirs = jax.vmap(partial(derivative, found.rebuilt), (lanes, along, along))(everything, point, direction)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 def test_all_of_numpyros_distributions_are_here():
@@ -642,3 +642,117 @@ def test_all_of_numpyros_distributions_are_here():
             classes.discard(type(fn))
             fn = getattr(fn, "base_dist", None)
     assert classes == set()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["StudentT", "LKJCholesky", "MixtureSameFamily of one scale", "RelaxedBernoulliLogits", "expand between", "mask"],
+)
+def test_each_member_draws_for_itself(name):
+    """Members whose parameters are equal have different draws."""
+    case = CASES[name]
+    for differing in [(), *((one,) for one in case.params)]:
+        found = family(case, (), differing)
+        leaves = [
+            jnp.broadcast_to(x[0], x.shape) if lane else x for x, lane in zip(found.leaves, found.lanes, strict=True)
+        ]
+        draws = np.asarray(found.at_once(leaves).sample(jax.random.key(4)))
+        assert draws.shape == (N, *found.members[0].shape())
+        assert len(np.unique(draws.reshape(N, -1), axis=0)) == N
+
+
+def test_an_axis_does_not_fit_by_its_length_alone():
+    """Two members, and an event of two: as wrong as can be without an error."""
+    case = CASES["SineBivariateVonMises"]
+    compare(case, family(case, (), ("phi_loc",), 2))
+
+
+# -- distributions that are not NumPyro's -------------------------------------------------------------------
+
+
+class Triangle(dist.Distribution):
+    """On [loc - width, loc + width]."""
+
+    arg_constraints: ClassVar = {"loc": constraints.real, "width": constraints.positive}
+    support = constraints.real
+
+    def __init__(self, loc, width):
+        self.loc, self.width = jnp.asarray(loc), jnp.asarray(width)
+        super().__init__(jax.lax.broadcast_shapes(self.loc.shape, self.width.shape))
+
+    def sample(self, key, sample_shape=()):
+        u = jax.random.uniform(key, (2, *sample_shape, *self.batch_shape))
+        return self.loc + self.width * (u[0] - u[1])
+
+    def log_prob(self, value):
+        return jnp.log1p(-jnp.abs(value - self.loc) / self.width) - jnp.log(self.width)
+
+
+class Normalized(Triangle):
+    """Looks at all members, though its shapes are right."""
+
+    def log_prob(self, value):
+        return super().log_prob(value) - jnp.log(jnp.sum(self.width))
+
+
+class OfOne(Triangle):
+    """Returns one number, whatever the batch."""
+
+    def log_prob(self, value):
+        return jnp.sum(super().log_prob(value))
+
+
+class Undeclared(Triangle):
+    """Has an array of which nobody says where its batch axes begin."""
+
+    def __init__(self, loc, width):
+        super().__init__(loc, width)
+        self.bound = self.loc + self.width
+
+    def log_prob(self, value):
+        return jnp.where(value < self.bound, super().log_prob(value), -jnp.inf)
+
+
+class Undrawn(Triangle):
+    def sample(self, key, sample_shape=()):
+        raise NotImplementedError
+
+
+class Doubled(transforms.Transform):
+    """A transform of the user's that looks at all members."""
+
+    domain = codomain = constraints.real
+
+    def __call__(self, x):
+        return 2 * x
+
+    def _inverse(self, y):
+        return y / 2
+
+    def log_abs_det_jacobian(self, x, y, intermediates=None):
+        return jnp.full(jnp.shape(x), jnp.log(2.0)) + 0 * x + jnp.size(x)
+
+    def tree_flatten(self):
+        return (), ((), {})
+
+
+def test_a_users_distribution():
+    compare_all(case(Triangle, lambda rng, fn: fn.loc + 0.4 * fn.width, loc=real(), width=positive()))
+
+
+def compare_all(own):
+    for batch, differing, size in settings(own):
+        compare(own, family(own, batch, differing, size))
+
+
+@pytest.mark.parametrize("cls", [Normalized, OfOne, Undeclared, Undrawn])
+def test_a_users_distribution_that_may_be_wrong_is_refused(cls):
+    with pytest.raises(NotBatched) as caught:
+        family(case(cls, loc=real(), width=positive()), (), ("loc", "width"))
+    assert str(caught.value) == f"{cls.__name__} can't be stacked"
+
+
+def test_a_users_transform_that_looks_at_all_members_is_refused():
+    own = case(lambda loc: dist.TransformedDistribution(dist.Normal(loc, 1.0), Doubled()), loc=real())
+    with pytest.raises(NotBatched, match="TransformedDistribution can't be stacked"):
+        family(own, (), ("loc",))
