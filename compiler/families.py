@@ -26,7 +26,7 @@ from plait.ir.ops import Apply, Const, Deterministic, Item, Observe, Plate, Site
 from plait.ir.types import ArrayType, Loc
 
 MOST_RUNS = 6  # an operand that changes its kind more often along the members keeps them apart
-MOST_CUTS = 8  # members of a line that start a chain; autoregressions of that order roll
+MOST_CUTS = 32  # how often the sites of a line are cut where a chain starts: an order, or a tree's generations
 DEEPEST = 150  # levels of code that are compared
 
 

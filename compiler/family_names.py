@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from itertools import takewhile
+from itertools import count, takewhile
 
 from plait.compiler.families import Family
 from plait.ir.graph import Node
@@ -23,22 +23,23 @@ class FamilyNames:
         if family not in self._of:
             names = tuple(name for node in family.members for name in _site_names(node))
             own = [node.op.label or "" for node in family.members]
-            name = self._free(_pattern(own)) if family.is_of_sites else ""
-            self._of[family] = (name, names, self._plate(own, name) if name else "")
+            pattern = _pattern(own) if family.is_of_sites else ""
+            named = (self._free(pattern), names, self._plate(own, pattern)) if pattern else ("", names, "")
+            self._of[family] = named
         return self._of[family]
 
     def _free(self, name: str) -> str:
-        while name in self._taken:
-            name += "*"
-        self._taken.add(name)
-        return name
+        numbered = (name if i == 1 else f"{name}{i}" for i in count(1))
+        free = next(n for n in numbered if n not in self._taken)
+        self._taken.add(free)
+        return free
 
     def _plate(self, names: Sequence[str], pattern: str) -> str:
         """Loops that count alike share a plate."""
-        before, _, after = pattern.rstrip("*").partition("*") if "*" in pattern else ("", "", "")
+        before, _, after = pattern.partition("*") if "*" in pattern else ("", "", "")
         counts = tuple(n[len(before) : len(n) - len(after)] for n in names)
         if counts not in self._plates:
-            self._plates[counts] = self._free("loop" if not self._plates else f"loop_{len(self._plates)}")
+            self._plates[counts] = self._free("loop")
         return self._plates[counts]
 
 
