@@ -13,6 +13,7 @@ from numpyro.primitives import _PYRO_STACK
 from plait.compiler.arguments import Arguments
 from plait.compiler.control_flow import named_nodes
 from plait.compiler.importer import import_graph
+from plait.compiler.loop_plates import with_visible_plates
 from plait.compiler.loop_state import Loops
 from plait.compiler.loops import close_loops
 from plait.compiler.model_errors import about_the_model
@@ -81,7 +82,8 @@ def _traced(model: Callable[..., Any], arguments: Arguments, loops: Loops) -> Tr
     arrays = [Input(name, Input.DATA, from_aval(a)) for name, a in zip(arguments.names, closed.in_avals, strict=True)]
     graph = _with_params_adopted(import_graph(closed, arrays), bridge.asked)
     _refuse_lost_sites(graph, compiling)
-    graph = close_loops(graph, loops.texts)
+    closed_loops = close_loops(graph, loops.texts)
+    graph = graph if closed_loops is graph else with_visible_plates(closed_loops)
     _refuse_duplicate_names(graph)
     graph = _without_unused_params(graph)
     _refuse_hidden_randomness(graph)
