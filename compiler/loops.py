@@ -19,6 +19,7 @@ from typing import Any
 from plait.compiler.alike import Differ, matched
 from plait.compiler.batching import Axis, NotBatched, batched
 from plait.compiler.importer import Builder
+from plait.compiler.loop_slices import Numbers, sliced
 from plait.compiler.loop_state import IndexTexts, LoopLine, Unrolled, visible
 from plait.compiler.loop_steps import STEPS
 from plait.ir.graph import Graph, Node, Op, Output, ancestors, make
@@ -175,10 +176,14 @@ class _Closing:
 def _batch(index: Node, step: Sequence[Node], names: _Names, builder: Builder) -> None:
     """Emits a step's own nodes for all steps; all of its indices are the plate's."""
     axis = Axis(names.frame.name, names.frame.size)
+    numbers = Numbers(index, axis.size)
     whole: dict[Node, Any] = {index: index.args[0]}  # a node, or the results of one that has several
     for node in step:
         args, lanes = [whole.get(a, a) for a in node.args], [a in whole for a in node.args]
-        if node.op.bodies:
+        part = sliced(builder, node, lanes, numbers)
+        if part is not None:
+            whole[node] = part
+        elif node.op.bodies:
             whole[node] = batched(builder, node, args, lanes, axis, rename=names.inside(node.op))
         else:
             whole[node] = batched(builder, node, args, lanes, axis, *names.of(node.op))
