@@ -17,7 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.batched_dist import NotBatched, batched_constraint, batched_dist, event_ndim
+from plait.compiler.batched_dist import batched_constraint, batched_dist
+from plait.compiler.growing import NotBatched, event_shape
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.memo import remembered
@@ -129,7 +130,7 @@ class _Batching:
                 return self.cond(op, args, lanes)
             case Apply() | Sum() | AddN() | Guard() | Constrain() | LogDet() | Cond():
                 return self.code(node, args, lanes)
-        raise NotBatched(f"{op.mnemonic} nodes are kept one by one")
+        raise NotBatched(f"{op.mnemonic}s are kept one by one")
 
     # -- code -------------------------------------------------------------------------------------------
 
@@ -213,10 +214,10 @@ class _Batching:
 
     def log_prob(self, op: LogProb, args: list[Node], lanes: list[bool]) -> Node:
         batch, n = array(op.out).ndim, len(args) - op.masked - op.scaled
-        part, leaves = op.dist, args[1:n]
-        if any(lanes[1:n]):
-            part, leaves = self.distribution(part, leaves, lanes[1:n], batch)
-        value = self.aligned(args[0], lanes[0], batch + event_ndim(op.dist))
+        part, leaves = self.distribution(op.dist, args[1:n], lanes[1:n], batch)
+        if not any(lanes[1:n]):  # nothing to expand where there are no draws
+            part, leaves = op.dist, args[1:n]
+        value = self.aligned(args[0], lanes[0], batch + len(event_shape(op.dist)))
         extras = [self.aligned(x, lane, batch) for x, lane in zip(args[n:], lanes[n:], strict=True)]
         whole = [value, *leaves, *extras]
         return self.term(op, signature(LogProb, _types(whole), self.name or op.site, part, op.masked, op.scaled), whole)
@@ -225,9 +226,8 @@ class _Batching:
         batch, n = array(op.out).ndim, len(args) - op.masked
         part, leaves = op.support, args[1:n]
         rank = batch + rebuild(part, [struct(t) for t in _types(leaves)]).event_dim
-        if any(lanes[1:n]):
-            part, closed = batched_constraint(part, _types(leaves), tuple(lanes[1:n]), self.axis.size, rank)
-            leaves = self.builder.inline(closed, leaves, self.loc)
+        part, closed = batched_constraint(part, _types(leaves), tuple(lanes[1:n]), self.axis.size, rank)
+        leaves = self.builder.inline(closed, leaves, self.loc)
         value = self.aligned(args[0], lanes[0], rank)
         extras = [self.aligned(x, lane, batch) for x, lane in zip(args[n:], lanes[n:], strict=True)]
         whole = [value, *leaves, *extras]

@@ -241,6 +241,26 @@ def with_loops(mu, y):
     plait.factor("f", last * t + jnp.sum(rows * mu))
 
 
+def with_loops_in_loops(mu, y):
+    def outer(carry, row):
+        t, before = carry
+
+        def inner(d, v):
+            x = plait.sample("x", dist.Normal(d * mu, 1.0))
+            return x, x + v
+
+        last, sums = jax.lax.scan(inner, before, row)
+        b = jax.lax.cond(
+            t > 0.5,
+            lambda: plait.sample("b", dist.Normal(last, 1.0)) * t,
+            lambda: plait.sample("b", dist.Normal(0.0, 2.0)),
+        )
+        return (t + 1, b), (t, jnp.sum(sums))
+
+    (t, last), (ts, sums) = jax.lax.scan(outer, (0.0, mu), y)
+    plait.factor("f", last * t + ts @ sums)
+
+
 def with_loop_of_known(mu, y):
     """A carry that no member changes, whose initial value only differs; a result that all share."""
 
@@ -269,7 +289,7 @@ def with_branches(mu, y):
 
 
 MODELS = [plain, with_plates, with_vectors, with_masks_and_scales, broadcasting, with_loops, with_loop_of_known]
-MODELS += [with_branches]
+MODELS += [with_loops_in_loops, with_branches]
 MU = np.array([0.3, -0.7, 1.1])
 Y = np.arange(18.0).reshape(3, 2, 3) * 0.21 - 1.7
 
@@ -502,7 +522,7 @@ def called_back(x):
 
 REFUSED = {
     own_key: "each draws with a key of its own",
-    with_param: "param nodes are kept one by one",
+    with_param: "params are kept one by one",
     branches: "the branch differs from member to member",
     called_back: "jax can't vmap pure_callback",
 }
