@@ -23,7 +23,7 @@ import numpy as np
 
 from plait.ir.graph import Graph, Node, Op
 from plait.ir.ops import Apply, Const, Deterministic, Item, Observe, Plate, Site, array_type
-from plait.ir.types import ArrayType, Loc
+from plait.ir.types import ArrayType, Loc, TupleType
 
 MOST_RUNS = 6  # an operand that changes its kind more often along the members keeps them apart
 MOST_CUTS = 32  # how often the sites of a line are cut where a chain starts: an order, or a tree's generations
@@ -216,7 +216,8 @@ class Search:
         if len(path) > DEEPEST:
             raise _Differ(group, path, f"more than {DEEPEST} operations lie between them and what they have in common")
         runs = list(_runs(nodes, [self._kind(n) for n in nodes]))
-        if len(runs) > MOST_RUNS:
+        several = len(runs) > 1 and isinstance(nodes[0].type, TupleType)  # results in tuples can't be joined
+        if len(runs) > MOST_RUNS or several:
             raise _Differ(
                 group, path, f"one depends on {_described(runs[0][0])}, the other on {_described(runs[1][0])}"
             )
@@ -341,7 +342,7 @@ def _code_key(node: Node) -> Hashable | None:
     op = node.op
     types = tuple(map(_plain, node.args))
     if isinstance(op, Item):
-        return ("item", op.index, types)
+        return None if _code_key(node.args[0]) is None else ("item", op.index, types)
     if isinstance(op, Plate) and not node.args:
         return ("plate", op.frame.size, array_type(node).dtype)
     if not isinstance(op, Apply):

@@ -37,101 +37,90 @@ def draw(
     """
     given_inputs = dict(zip(inputs(graph, Input.DATA), data, strict=True))
     given_inputs |= dict(zip(graph.of(Param), params, strict=True))
-    record: dict[str, Any] = {}
-    _evaluate(graph, given_inputs, [], key, given, record)
-    return record
+    drawing = _Drawing(key, given)
+    drawing.evaluate(graph, given_inputs, [])
+    return drawing.record
 
 
-def _evaluate(
-    graph: Graph,
-    values: Mapping[Node, Any],
-    wanted: list[Node],
-    key: Any,
-    given: Mapping[str, Any],
-    record: dict[str, Any],
-) -> list[Any]:
-    rules = _rules(graph, key, given, record)
-    named = [n for n in graph if isinstance(n.op, (Sample, Observe, Deterministic)) or _has_sites(n)]
-    return evaluate(graph, values, [*named, *wanted], rules)[len(named) :]
+class _Drawing:
+    """One draw of a graph's sites, each with a key of its own; a loop's body or a branch is a drawing of its own."""
+
+    def __init__(self, key: Any, given: Mapping[str, Any]) -> None:
+        self.keys: Iterator[Any] = (jax.random.fold_in(key, i) for i in count())
+        self.given = given
+        self.record: dict[str, Any] = {}
+
+    def evaluate(self, graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> list[Any]:
+        """Draws the sites of a graph; returns the values of `wanted`."""
+        special: dict[type[Op], Rule] = {
+            Sample: self.sample,
+            Observe: self.observe,
+            Factor: lambda op, args: None,
+            Deterministic: self.deterministic,
+            Scan: self.scan,
+            Cond: self.cond,
+        }
+        named = [n for n in graph if isinstance(n.op, (Sample, Observe, Deterministic)) or _has_sites(n)]
+        return evaluate(graph, values, [*named, *wanted], {**RULES, **special})[len(named) :]
+
+    def sample(self, op: Sample, args: Sequence[Any]) -> Any:
+        self.record[op.name] = self._value(op, args)
+        return self.record[op.name]
+
+    def observe(self, op: Observe, args: Sequence[Any]) -> Any:
+        obs: Any = op.extra(op.OBS, args)
+        if not op.replicated:
+            self.record[op.name] = obs
+            return obs
+        self.record[op.name] = self._value(op, args)
+        # code below was traced on the observed value's shape, which may be smaller than the site's
+        return self.record[op.name] if jnp.shape(self.record[op.name]) == jnp.shape(obs) else obs
+
+    def deterministic(self, op: Deterministic, args: Sequence[Any]) -> Any:
+        self.record[op.name] = _unless_given(op.name, jnp.result_type(args[0]), self.given, lambda: args[0])
+        return self.record[op.name]
+
+    def scan(self, op: Scan, args: Sequence[Any]) -> Any:
+        if not op.is_root:
+            return RULES[Scan](op, args)
+        inner = {n: x for n, x in self.given.items() if n in drawn_shapes(op.body)}
+
+        def body(graph: Graph, values: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
+            step = _Drawing(*extra)
+            return [*step.evaluate(graph, values, wanted), step.record]
+
+        *results, drawn = scan_with(op, args, body, (jax.random.split(next(self.keys), op.length), inner))
+        self.record.update(drawn)
+        return results
+
+    def cond(self, op: Cond, args: Sequence[Any]) -> Any:
+        key = next(self.keys)
+
+        def branch(graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> Any:
+            taken = _Drawing(key, self.given)
+            return taken.evaluate(graph, values, wanted), taken.record
+
+        results, drawn = cond_with(op, args, branch)
+        self.record.update(drawn)
+        return results
+
+    def _value(self, op: Site, args: Sequence[Any]) -> Any:
+        own_key = op.extra(op.KEY, args)
+        key = next(self.keys) if own_key is None else own_key
+
+        def drawn() -> Any:
+            try:
+                return rebuild(op.dist, op.leaves(args)).sample(key)
+            except (NotImplementedError, ImportError):
+                raise ModelError(
+                    f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
+                ) from None
+
+        return _unless_given(op.name, op.type.dtype, self.given, drawn)
 
 
 def _has_sites(node: Node) -> bool:
     return bool(node.op.bodies) and node.op.is_root
-
-
-def _rules(graph: Graph, key: Any, given: Mapping[str, Any], record: dict[str, Any]) -> dict[type[Op], Rule]:
-    keys: Iterator[Any] = (jax.random.fold_in(key, i) for i in count())
-
-    def sample(op: Sample, args: Sequence[Any]) -> Any:
-        record[op.name] = _value(op, args, keys, given)
-        return record[op.name]
-
-    def observe(op: Observe, args: Sequence[Any]) -> Any:
-        obs: Any = op.extra(op.OBS, args)
-        if not op.replicated:
-            record[op.name] = obs
-            return obs
-        record[op.name] = _value(op, args, keys, given)
-        # code below was traced on the observed value's shape, which may be smaller than the site's
-        return record[op.name] if jnp.shape(record[op.name]) == jnp.shape(obs) else obs
-
-    def deterministic(op: Deterministic, args: Sequence[Any]) -> Any:
-        record[op.name] = _unless_given(op.name, jnp.result_type(args[0]), given, lambda: args[0])
-        return record[op.name]
-
-    def scan(op: Scan, args: Sequence[Any]) -> Any:
-        if not op.is_root:
-            return RULES[Scan](op, args)
-        inner = {n: x for n, x in given.items() if n in drawn_shapes(op.body)}
-
-        def body(graph: Graph, values: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
-            step: dict[str, Any] = {}
-            results = _evaluate(graph, values, wanted, extra[0], extra[1], step)
-            return [*results, step]
-
-        *results, drawn = scan_with(op, args, body, (jax.random.split(next(keys), op.length), inner))
-        record.update(drawn)
-        return results
-
-    def cond(op: Cond, args: Sequence[Any]) -> Any:
-        branch_key = next(keys)
-
-        def branch(graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> Any:
-            drawn: dict[str, Any] = {}
-            return _evaluate(graph, values, wanted, branch_key, given, drawn), drawn
-
-        results, drawn = cond_with(op, args, branch)
-        record.update(drawn)
-        return results
-
-    special: dict[type[Op], Rule] = {
-        Sample: sample,
-        Observe: observe,
-        Deterministic: deterministic,
-        Scan: scan,
-        Cond: cond,
-        Factor: _no_value,
-    }
-    return {**RULES, **special}
-
-
-def _no_value(op: Factor, args: Sequence[Any]) -> None:
-    return None
-
-
-def _value(op: Site, args: Sequence[Any], keys: Iterator[Any], given: Mapping[str, Any]) -> Any:
-    own_key = op.extra(op.KEY, args)
-    key = next(keys) if own_key is None else own_key
-
-    def drawn() -> Any:
-        try:
-            return rebuild(op.dist, op.leaves(args)).sample(key)
-        except (NotImplementedError, ImportError):
-            raise ModelError(
-                f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
-            ) from None
-
-    return _unless_given(op.name, op.type.dtype, given, drawn)
 
 
 def _unless_given(name: str, dtype: Any, given: Mapping[str, Any], otherwise: Callable[[], Any]) -> Any:
