@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from plait.compiler.emit import emit, expand
 from plait.compiler.given import require_name
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.loop_steps import steps
+from plait.compiler.loops.steps import steps
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, open_frames, opened
 from plait.ir.errors import ModelError, SiteTypeError

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import jax
 
 from plait.compiler.jax_compat import trace_state
-from plait.compiler.loop_state import Loops
+from plait.compiler.loops.state import Loops
 from plait.compiler.source import current_loc
 from plait.ir.errors import ModelError
 from plait.ir.types import Loc, PlateFrame

@@ -13,9 +13,9 @@ from numpyro.primitives import _PYRO_STACK
 from plait.compiler.arguments import Arguments
 from plait.compiler.control_flow import named_nodes
 from plait.compiler.importer import import_graph
-from plait.compiler.loop_plates import with_visible_plates
-from plait.compiler.loop_state import Loops
-from plait.compiler.loops import close_loops
+from plait.compiler.loops.close import close_loops
+from plait.compiler.loops.plate_names import with_visible_plates
+from plait.compiler.loops.state import Loops
 from plait.compiler.model_errors import about_the_model
 from plait.compiler.numpyro_bridge import Bridge
 from plait.compiler.source import current_loc

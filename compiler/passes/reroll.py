@@ -17,12 +17,12 @@ from dataclasses import replace
 
 import networkx as nx
 
-from plait.compiler.bundles import Bundle, bundles
-from plait.compiler.chains import NoChain, chain_of
 from plait.compiler.control_flow import named_nodes
-from plait.compiler.families import Apart, Family, Search, Taken, parts
-from plait.compiler.family_names import FamilyNames
-from plait.compiler.rolling import NotHeld, Rolling, Unit, needs_of, unit_of
+from plait.compiler.rolling.bundles import Bundle, bundles
+from plait.compiler.rolling.chains import NoChain, chain_of
+from plait.compiler.rolling.emit import NotHeld, Rolling, Unit, needs_of, unit_of
+from plait.compiler.rolling.families import Apart, Family, Search, Taken, parts
+from plait.compiler.rolling.names import FamilyNames
 from plait.ir.graph import Graph, Node, make, rewrite
 from plait.ir.ops import Scan
 

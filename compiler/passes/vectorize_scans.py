@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import networkx as nx
 
-from plait.compiler.batching import Axis, NotBatched, batched
+from plait.compiler.batching.nodes import Axis, NotBatched, batched
 from plait.compiler.importer import Builder
 from plait.compiler.staged import struct
 from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, renamed_outputs, with_outputs

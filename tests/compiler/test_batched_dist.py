@@ -13,8 +13,8 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import constraints, transforms
 
-from plait.compiler.batched_dist import batched_dist
-from plait.compiler.growing import NotBatched
+from plait.compiler.batching.distributions import batched_dist
+from plait.compiler.batching.growing import NotBatched
 from plait.ir.ops import from_aval
 from plait.ir.spec import flatten, rebuild
 

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.compiler.batching import Axis, NotBatched, batched
+from plait.compiler.batching.nodes import Axis, NotBatched, batched
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.passes.density import density

@@ -12,8 +12,8 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.compiler.family_names import _pattern
-from plait.compiler.rows import parts_of, rows_of
+from plait.compiler.rolling.names import _pattern
+from plait.compiler.rolling.rows import parts_of, rows_of
 from plait.ir.errors import DataError, ValueNamesError
 from plait.ir.ops import Apply, Scan
 from tests.helpers import line, refused

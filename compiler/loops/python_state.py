@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from plait.compiler.loop_state import IndexTexts
+from plait.compiler.loops.state import IndexTexts
 from plait.compiler.source import is_users
 from plait.ir.spec import closure_values
 

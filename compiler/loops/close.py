@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plait.compiler.alike import Differ, matched
-from plait.compiler.batching import Axis, NotBatched, batched
+from plait.compiler.batching.nodes import Axis, NotBatched, batched
 from plait.compiler.importer import Builder
-from plait.compiler.loop_slices import Numbers, sliced
-from plait.compiler.loop_state import IndexTexts, LoopLine, Unrolled, visible
-from plait.compiler.loop_steps import STEPS
+from plait.compiler.loops.alike import Differ, matched
+from plait.compiler.loops.slices import Numbers, sliced
+from plait.compiler.loops.state import IndexTexts, LoopLine, Unrolled, visible
+from plait.compiler.loops.steps import STEPS
 from plait.ir.graph import Graph, Node, Op, Output, ancestors, make
 from plait.ir.ops import Deterministic, Input, LoopBegin, LoopEnd, Param, Plate, Site
 from plait.ir.types import PlateFrame

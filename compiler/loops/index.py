@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from plait.compiler.jax_compat import with_methods
-from plait.compiler.loop_state import AS_INTEGER, Index, Loops
+from plait.compiler.loops.state import AS_INTEGER, Index, Loops
 from plait.compiler.source import is_users
 from plait.compiler.stack import compiling
 

@@ -17,8 +17,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.batched_dist import batched_constraint, batched_dist
-from plait.compiler.growing import NotBatched, event_shape
+from plait.compiler.batching.distributions import batched_constraint, batched_dist
+from plait.compiler.batching.growing import NotBatched, event_shape
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.memo import remembered

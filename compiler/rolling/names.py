@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from itertools import count, takewhile
 
-from plait.compiler.families import Family
+from plait.compiler.rolling.families import Family
 from plait.ir.graph import Node
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import networkx as nx
 
-from plait.compiler.families import Family, Joined, Recipe, Taken, parts
+from plait.compiler.rolling.families import Family, Joined, Recipe, Taken, parts
 
 
 @dataclass(frozen=True, eq=False)

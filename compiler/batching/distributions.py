@@ -20,7 +20,15 @@ from jax.extend import core
 from numpyro.distributions import Distribution, biject_to, constraints
 from numpyro.distributions.transforms import Transform
 
-from plait.compiler.growing import Growing, NotBatched, batch_shape, class_name, declared, event_shape, parts_of
+from plait.compiler.batching.growing import (
+    Growing,
+    NotBatched,
+    batch_shape,
+    class_name,
+    declared,
+    event_shape,
+    parts_of,
+)
 from plait.compiler.memo import remembered
 from plait.compiler.staged import struct
 from plait.compiler.staging import draw_type

@@ -20,9 +20,9 @@ from numpyro.primitives import _PYRO_STACK
 
 from plait.compiler import staging
 from plait.compiler.emit import OwnMessenger
-from plait.compiler.loop_index import loop_index
-from plait.compiler.loop_state import Index, LoopLine, Loops, visible
-from plait.compiler.python_state import State, at_step, changed, python_state
+from plait.compiler.loops.index import loop_index
+from plait.compiler.loops.python_state import State, at_step, changed, python_state
+from plait.compiler.loops.state import Index, LoopLine, Loops, visible
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, compiling, open_frames, opened
 from plait.ir.errors import ModelError

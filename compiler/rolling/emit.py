@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from plait.compiler.batching import Axis, NotBatched, batched
-from plait.compiler.bundles import Bundle
-from plait.compiler.chains import Before, Chain, before_of
-from plait.compiler.families import Family, Joined, Recipe, Search, Shared, Stacked, Taken, is_slice, parts
-from plait.compiler.family_names import FamilyNames
+from plait.compiler.batching.nodes import Axis, NotBatched, batched
 from plait.compiler.importer import Builder
-from plait.compiler.rows import parts_of, rows_of
+from plait.compiler.rolling.bundles import Bundle
+from plait.compiler.rolling.chains import Before, Chain, before_of
+from plait.compiler.rolling.families import Family, Joined, Recipe, Search, Shared, Stacked, Taken, is_slice, parts
+from plait.compiler.rolling.names import FamilyNames
+from plait.compiler.rolling.rows import parts_of, rows_of
 from plait.compiler.staged import struct
 from plait.compiler.supports import support_of
 from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, with_outputs

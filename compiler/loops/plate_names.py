@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plait.compiler.loop_state import visible
+from plait.compiler.loops.state import visible
 from plait.ir.graph import Graph, Node, make, rewrite
 from plait.ir.ops import Deterministic, Plate, Site
 from plait.ir.types import ArrayType, PlateFrame

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from plait.compiler.families import Family, Recipe, Search, Taken, parts
+from plait.compiler.rolling.families import Family, Recipe, Search, Taken, parts
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Apply, array_type
 

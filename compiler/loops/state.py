@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from plait.compiler.name_flow import goes_into_names
+from plait.compiler.loops.name_flow import goes_into_names
 from plait.compiler.source import in_one_sentence, is_from_package, is_users
 from plait.ir.errors import PlaitError
 from plait.ir.types import Loc

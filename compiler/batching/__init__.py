@@ -1,0 +1,1 @@
+"""One node for all members of a family: a new leading axis for sites and code."""
