@@ -7,7 +7,7 @@ Each answer is one jitted function per model, because NumPyro's eager operations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,16 @@ from .model import Data, Model
 Params = Mapping[str, Any]  # a leaf per param site, a pytree per module
 Values = Mapping[str, Any]
 Trace = dict[str, dict[str, Any]]
+
+
+class Answers(NamedTuple):
+    """What NumPyro says at one unconstrained point."""
+
+    density: jax.Array
+    gradient: dict[str, jax.Array]
+    values: dict[str, jax.Array]
+    joint: jax.Array
+    terms: dict[str, jax.Array]
 
 
 def log_joint(model: Model, values: Values, data: Data, params: Params | None = None) -> jax.Array:
@@ -45,6 +55,11 @@ def site_log_probs(model: Model, values: Values, data: Data, params: Params | No
 def constrain(model: Model, z_by_site: Values, data: Data, params: Params | None = None) -> dict[str, jax.Array]:
     """The latent values on their supports, from unconstrained ones."""
     return _constrain(model, dict(z_by_site), dict(data), _params(model, data, params))
+
+
+def answers(model: Model, z_by_site: Values, data: Data, params: Params | None = None) -> Answers:
+    """All of the above at an unconstrained point, as one compilation: joint and terms are those of `values`."""
+    return _answers(model, dict(z_by_site), dict(data), _params(model, data, params))
 
 
 def prior_draws(model: Model, data: Data, key: jax.Array, n: int, params: Params | None = None) -> dict[str, jax.Array]:
@@ -105,6 +120,14 @@ def _site_log_probs(model: Model, values: Values, data: Data, params: Params) ->
 @partial(jax.jit, static_argnums=0)
 def _constrain(model: Model, z_by_site: Values, data: Data, params: Params) -> dict[str, jax.Array]:
     return util.constrain_fn(_with_params(model, params), (), data, z_by_site)
+
+
+@partial(jax.jit, static_argnums=0)
+def _answers(model: Model, z_by_site: Values, data: Data, params: Params) -> Answers:
+    density, gradient = _log_density_and_grad(model, z_by_site, data, params)
+    values = _constrain(model, z_by_site, data, params)
+    joint, terms = _log_joint(model, values, data, params), _site_log_probs(model, values, data, params)
+    return Answers(density, gradient, values, joint, terms)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -37,9 +37,9 @@ def test_density_gradient_and_values_are_numpyros(case: Case) -> None:
         rng = np.random.default_rng(0)
         for _ in range(POINTS):
             point = numpyro_says.random_z(model, {}, rng)
-            theirs = numpyro_answers(model, point, params)
-            compare(theirs, plait_answers(compiled, flat(compiled, point), theirs["values"]), compiled)
-        assert_same_sites(compiled, model, point, theirs["values"])
+            theirs = numpyro_says.answers(model, point, {}, params)
+            compare(point, theirs, plait_answers(compiled, flat(compiled, point), theirs.values), compiled)
+        assert_same_sites(compiled, model, point, theirs.values)
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.discrete], ids=lambda c: c.name)
@@ -99,15 +99,6 @@ def leaves(params: Values) -> Values:
 
 
 @partial(jax.jit, static_argnums=0)
-def numpyro_answers(model: Model, z_by_site: Values, params: Values) -> Values:
-    """Everything NumPyro says at an unconstrained point, as one compilation."""
-    density, gradient = numpyro_says.log_density_and_grad(model, z_by_site, {}, params)
-    values = numpyro_says.constrain(model, z_by_site, {}, params)
-    joint = numpyro_says.log_joint(model, values, {}, params)
-    return {"z": z_by_site, "density": density, "gradient": gradient, "values": values, "joint": joint}
-
-
-@partial(jax.jit, static_argnums=0)
 def plait_answers(compiled: plait.CompiledModel, z: jax.Array, values: Values) -> Values:
     """What plait says at the same point: one compilation, of densities that are used inside a caller's jit."""
     density, gradient = jax.value_and_grad(compiled.log_density)(z)
@@ -115,21 +106,21 @@ def plait_answers(compiled: plait.CompiledModel, z: jax.Array, values: Values) -
     return {"z": back, "density": density, "gradient": gradient, "values": compiled.constrain(z), "joint": joint}
 
 
-def compare(theirs: Values, ours: Values, compiled: plait.CompiledModel) -> None:
+def compare(point: Values, theirs: numpyro_says.Answers, ours: Values, compiled: plait.CompiledModel) -> None:
     """All answers at one point."""
-    gradient = flat(compiled, theirs["gradient"])
-    scale = 1 + abs(float(theirs["density"]))
-    assert np.isfinite(theirs["density"])
-    assert np.isfinite(theirs["joint"])
+    gradient = flat(compiled, theirs.gradient)
+    scale = 1 + abs(float(theirs.density))
+    assert np.isfinite(theirs.density)
+    assert np.isfinite(theirs.joint)
     assert np.all(np.isfinite(gradient))
-    close(ours["density"], theirs["density"], VALUE * scale)
+    close(ours["density"], theirs.density, VALUE * scale)
     close(ours["gradient"], gradient, GRADIENT * max(scale, np.max(np.abs(gradient), initial=0)))
-    close(ours["joint"], theirs["joint"], VALUE * (1 + abs(float(theirs["joint"]))))
-    assert ours["values"].keys() == theirs["values"].keys()
+    close(ours["joint"], theirs.joint, VALUE * (1 + abs(float(theirs.joint))))
+    assert ours["values"].keys() == theirs.values.keys()
     for name, value in ours["values"].items():
-        assert value.shape == theirs["values"][name].shape
-        close(value, theirs["values"][name], VALUE * (1 + np.max(np.abs(value), initial=0)))
-    close(ours["z"], flat(compiled, theirs["z"]), GRADIENT)
+        assert value.shape == theirs.values[name].shape
+        close(value, theirs.values[name], VALUE * (1 + np.max(np.abs(value), initial=0)))
+    close(ours["z"], flat(compiled, point), GRADIENT)
 
 
 def assert_same_sites(compiled: plait.CompiledModel, model: Model, point: Values, values: Values) -> None:

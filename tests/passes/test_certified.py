@@ -1,6 +1,6 @@
 """Every model, before and after every pass: value and gradient equal NumPyro's and the reference's.
 
-Intermediate graphs are evaluated op by op; XLA sees the last one only, through the compiled model.
+NumPyro's answers are one compilation for each model and dtype, as are the densities of all stages.
 """
 
 import jax
@@ -33,43 +33,39 @@ def test_every_stage_equals_numpyro_and_the_reference(model: Model, dtype: type)
         assert {row.stage for row in certificate.rows} == {name for name, _ in compiled.history}
         for point in range(1 + max(row.point for row in certificate.rows)):
             u = split_flat(compiled.slots, random_point(point, compiled.dim).astype(dtype))
-            compare_at(compiled, model, data, params, u, PRECISION[dtype])
+            theirs = numpyro_says.answers(model, u, data, params)
+            compare_at(compiled, u, theirs, PRECISION[dtype])
             if not params:  # the certificate draws a module's weights itself
-                compare_rows(certificate, point, model, data, u, PRECISION[dtype])
+                compare_rows(certificate, point, theirs, PRECISION[dtype])
 
 
-def compare_at(compiled, model, data, params, u, precision) -> None:
+def compare_at(compiled, u, theirs: numpyro_says.Answers, precision) -> None:
     """The compiled functions at one unconstrained point."""
-    value, gradient = numpyro_says.log_density_and_grad(model, u, data, params)
     z = flat(u, u)
     got, got_gradient = compiled.log_density_and_grad(z)
-    scale = 1 + abs(float(value))
-    close(got, value, precision * scale)
-    wanted_gradient = flat(gradient, u)
+    scale = 1 + abs(float(theirs.density))
+    close(got, theirs.density, precision * scale)
+    wanted_gradient = flat(theirs.gradient, u)
     close(got_gradient, wanted_gradient, precision * max(scale, np.max(np.abs(wanted_gradient), initial=0)))
-    close(compiled.log_density(z), value, precision * scale)
+    close(compiled.log_density(z), theirs.density, precision * scale)
 
     values = compiled.constrain(z)
-    theirs = numpyro_says.constrain(model, u, data, params)
     for name, x in values.items():
-        close(x, theirs[name], precision * (1 + np.max(np.abs(x), initial=0)))
-    joint = numpyro_says.log_joint(model, values, data, params)
-    close(compiled.log_joint(values), joint, precision * scale)
-    terms = compiled.log_prob_terms(values)
-    their_terms = numpyro_says.site_log_probs(model, values, data, params)
-    assert terms.keys() == their_terms.keys()
+        close(x, theirs.values[name], precision * (1 + np.max(np.abs(x), initial=0)))
+    theirs_alone = {name: theirs.values[name] for name in values}
+    close(compiled.log_joint(theirs_alone), theirs.joint, precision * scale)
+    terms = compiled.log_prob_terms(theirs_alone)
+    assert terms.keys() == theirs.terms.keys()
     for name, term in terms.items():
-        assert term.shape == np.shape(their_terms[name])
-        close(term, their_terms[name], precision * scale)
+        assert term.shape == np.shape(theirs.terms[name])
+        close(term, theirs.terms[name], precision * scale)
 
 
-def compare_rows(certificate, point, model, data, u, precision) -> None:
-    """What each stage evaluated to at this point, op by op."""
-    density = float(numpyro_says.log_density_and_grad(model, u, data)[0])
-    joint = float(numpyro_says.log_joint(model, dict(numpyro_says.constrain(model, u, data)), data))
+def compare_rows(certificate, point, theirs: numpyro_says.Answers, precision) -> None:
+    """What each stage evaluated to at this point."""
     for row in certificate.rows:
         if row.point == point:
-            wanted = density if row.unconstrained else joint
+            wanted = float(theirs.density if row.unconstrained else theirs.joint)
             close(row.value, wanted, precision * (1 + abs(wanted)))
 
 
