@@ -21,7 +21,7 @@ from plait.compiler.numpyro_bridge import Bridge
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Compiling, open_frames, opened
 from plait.ir.errors import ModelError
-from plait.ir.graph import Graph, Node, ancestors, make, rewrite
+from plait.ir.graph import Graph, Node, Op, ancestors, make, rewrite
 from plait.ir.ops import Const, Deterministic, Input, Param, Plate, Sample, Site, from_aval, inputs
 
 _NUMPYROS_STACK = threading.RLock()  # NumPyro has one stack of handlers for all threads
@@ -138,11 +138,23 @@ def _without_unused_params(graph: Graph) -> Graph:
 def _refuse_duplicate_names(graph: Graph) -> None:
     seen: dict[str, Node] = {}
     for node in named_nodes(graph):
-        name = node.op.frame.name if isinstance(node.op, Plate) else node.op.name  # type: ignore[attr-defined]
-        first = seen.setdefault(name, node)
-        if first is not node and not _same_element(first, node):
-            what = "plates" if isinstance(node.op, Plate) and isinstance(first.op, Plate) else "sites"
-            raise ModelError(f"two {what} are called {name!r}, the other one at {first.loc}; rename one", node.loc)
+        for name in _names(node.op):
+            first = seen.setdefault(name, node)
+            if first is not node and not _same_element(first, node):
+                what = "plates" if isinstance(node.op, Plate) and isinstance(first.op, Plate) else "sites"
+                raise ModelError(f"two {what} are called {name!r}, the other one at {first.loc}; rename one", node.loc)
+
+
+def _names(op: Op) -> tuple[str, ...]:
+    """What a site, a param or a plate is called; of a family also its members."""
+    if isinstance(op, Plate):
+        return (op.frame.name,)
+    assert isinstance(op, (Site, Deterministic, Param))
+    members = () if isinstance(op, Param) or op.members is None else op.members.names
+    if len(set(members)) < len(members):
+        name = next(name for name in members if members.count(name) > 1)
+        raise ModelError(f"two sites of one loop are called {name!r}")
+    return (op.name, *members)
 
 
 def _same_element(a: Node, b: Node) -> bool:

@@ -92,10 +92,13 @@ class _OrdinaryStep(Frame):
         return hash(self.loop)
 
     def finish(self, site: Site) -> None:
-        is_site = site.type in ("sample", "deterministic", "param") and not site.hidden
-        if is_site and self.names.setdefault(site.name, self.step) != self.step:
+        if site.type not in ("sample", "deterministic", "param") or site.hidden:
+            return
+        first = self.names.setdefault(site.name, self.step)
+        if first != self.step:
+            where = "each step" if self.step == first + 1 else f"steps {first} and {self.step}"
             raise ModelError(
-                f"site {site.name!r} has the same name in each step of the loop over plate {self.loop.plate!r}; "
+                f"site {site.name!r} has the same name in {where} of the loop over plate {self.loop.plate!r}; "
                 f"put the index into it: f'{site.name}_{{i}}'",
                 current_loc(),
             )
