@@ -371,6 +371,17 @@ def test_sites_have_the_density_of_the_members(model, lanes):
     np.testing.assert_allclose(log_joint(whole, data, point), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("model", [with_loops, with_loops_in_loops], ids=lambda model: model.__name__)
+def test_as_many_steps_as_members(model):
+    """Where a swap of steps and members shows in numbers only."""
+    y = np.random.default_rng(2).normal(size=(N, N, 3))
+    graph = traced(model, MU[0], y[0])
+    points = [point_of(graph, 7 * i) for i in range(N)]
+    expected = sum(interpret(graph, [MU[i], y[i]], [], points[i], False).log_joint for i in range(N))
+    point = {name: jnp.stack([p[name] for p in points], axis_of(graph, name)) for name in points[0]}
+    np.testing.assert_allclose(log_joint(for_all(graph, (True, True)), [MU, y], point), expected, rtol=1e-12)
+
+
 def test_one_member_alone():
     graph = traced(with_loops, MU[0], Y[0])
     point = point_of(graph, 5)
