@@ -61,11 +61,25 @@ def split_arguments(
     def rebuild(data: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = iter(data)
         leaves = [next(given) if d else fixed[n] for n, d in zip(labels, is_data, strict=True)]
-        again = inspect.BoundArguments(signature, jax.tree_util.tree_unflatten(treedef, leaves))
+        arguments = _as_given(jax.tree_util.tree_unflatten(treedef, leaves), dict(bound.arguments))
+        again = inspect.BoundArguments(signature, arguments)
         return again.args, again.kwargs
 
     names = tuple(n for n, d in zip(labels, is_data, strict=True) if d)
     return Arguments(names, arrays, fixed, rebuild, values)
+
+
+def _as_given(rebuilt: Any, given: Any) -> Any:
+    """Dicts with their keys in the order in which they were given: jax sorts them, and a model may go over them."""
+    if isinstance(rebuilt, (list, tuple)):
+        items = [_as_given(a, b) for a, b in zip(rebuilt, given, strict=True)]
+        return type(rebuilt)(*items) if hasattr(rebuilt, "_fields") else type(rebuilt)(items)
+    if not isinstance(rebuilt, dict):
+        return rebuilt
+    ordered = {key: _as_given(rebuilt[key], value) for key, value in given.items()}
+    rebuilt.clear()  # a defaultdict stays one
+    rebuilt.update(ordered)
+    return rebuilt
 
 
 def _is_data(leaf: Any) -> bool:

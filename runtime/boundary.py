@@ -13,7 +13,7 @@ import numpy as np
 from plait.compiler.members import Stack, expected_shapes, stacked
 from plait.ir.types import Loc, Shape
 from plait.runtime.given import in_dtype
-from plait.runtime.names import leading_axes, ordered_values, require_dict, unknown_names
+from plait.runtime.names import leading_axes, ordered_values, require_clear_families, require_dict, unknown_names
 from plait.runtime.program import Program
 
 LineOf = Callable[[str], Loc | None]
@@ -34,6 +34,7 @@ def latent_values(
     Raises:
         ValueNamesError: a value is missing, unknown or misshaped, or its dtype can't be the site's.
     """
+    require_clear_families(values, expected, program.families)
     given = dict(zip(expected, ordered_values(values, expected, "latent", line_of, batch), strict=True))
     shapes = {name: t.shape for name, t in program.latents.items()}
     whole = stacked(given, shapes, program.families, len(batch))
@@ -61,6 +62,7 @@ def given_sites(
     """
     require_dict(given, "site")
     known = expected_shapes(given, sites, program.families)
+    require_clear_families(given, known, program.families)
     unknown_names(given.keys(), list(known), "site")
     expected = {name: known[name] for name in given}
     batch = leading_axes(given, expected, "site")

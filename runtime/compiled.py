@@ -114,7 +114,8 @@ class CompiledModel:
     def families(self) -> dict[str, tuple[str, ...]]:
         """The sites that a loop made, by the name under which their values can be given and taken as one array.
 
-        ``{"theta_*": ("theta_0", "theta_1", …)}``: latent, observed and deterministic sites.
+        ``{"theta_*": ("theta_0", "theta_1", …)}``: latent, observed and deterministic sites, in C order of the axes
+        of the stacked array that count them. Families of one pattern are numbered: ``y_*``, ``y_*2``.
         """
         return {name: family.names for name, family in self._program.families.items()}
 

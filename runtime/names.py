@@ -44,6 +44,17 @@ def require_dict(given: Any, what: str) -> None:
         raise ValueNamesError(f"expected a dict of {what} values by name, got {type(given).__name__}")
 
 
+def require_clear_families(given: Collection[str], known: Collection[str], families: Mapping[str, Stack]) -> None:
+    """Raises ValueNamesError where a family is given with one of its members besides, or by the stem of its name."""
+    stems = {name.replace("*", "").rstrip("_"): name for name in families}
+    for name in given:
+        if name not in known and name in stems:
+            raise ValueNamesError(f"there is no site {name!r}; the sites of the loop, stacked, are {stems[name]!r}")
+    for name in families.keys() & set(given):
+        if twice := set(families[name].names) & set(given):
+            raise ValueNamesError(f"{min(twice)!r} is given twice: by its own name, and as a part of {name!r}")
+
+
 def unknown_names(given: Collection[str], known: Sequence[str], what: str) -> None:
     """Raises ValueNamesError where `given` has a name that is not `known`, with the nearest one."""
     for name in given:

@@ -294,6 +294,8 @@ def _unlike(groups: Mapping[Node, tuple[Node, ...]]) -> Iterator[Apart]:
         firsts = list(dict.fromkeys(groups[node][0] for node in nodes))
         if 1 < len(firsts) < len(nodes):
             for a, b in pairwise(firsts):
+                if len(groups[a]) == len(groups[b]):
+                    continue  # two statements on one line
                 yield Apart(a.op.label or "", b.op.label or "", f"one is {_said(a)}, the other {_said(b)}")
 
 

@@ -266,6 +266,10 @@ def test_errors_name_the_users_site(compiled):
         compiled.log_joint({k: v for k, v in values.items() if k != "theta_3"})
     with refused(ValueNamesError, "'theta_*' has shape (6,)"):
         compiled.log_joint({"mu": 0.0, "theta_*": np.zeros(5)})
+    with refused(ValueNamesError, "'theta_1' is given twice", "'theta_*'"):
+        compiled.log_joint({"mu": 0.0, "theta_*": np.zeros(6), "theta_1": 0.0})
+    with refused(ValueNamesError, "no site 'theta'", "'theta_*'"):
+        compiled.log_joint({"mu": 0.0, "theta": np.zeros(6)})
 
     def model(y):
         for i in range(3):

@@ -746,3 +746,18 @@ def test_a_term_that_data_decide_is_prepared():
     stages = {t.name: (t.stage, t.flops) for t in plait.compile(model, DATA["y"]).explain().terms}
     assert stages["y"] == ("prepare", 0)
     assert stages["m"][0] == "call"
+
+
+def test_dicts_among_the_arguments_keep_their_order():
+    """jax sorts their keys; a model that goes over them would be another one."""
+
+    def model(X, **more):
+        for i, name in enumerate(X):
+            plait.sample(f"{name}_{i}", dist.Normal(X[name], 1.0))
+        for i, (name, (x,)) in enumerate(more["rest"].items()):
+            plait.sample(f"{name}_{i}_rest", dist.Normal(x, 1.0))
+
+    rest = {"y": (1.0,), "b": (jnp.ones(2),)}
+    compiled = plait.compile(model, {"z": jnp.zeros(2), "a": 1.0}, rest=rest, check=1)
+    assert set(compiled.shapes) == {"z_0", "a_1", "y_0_rest", "b_1_rest"}
+    assert set(compiled.bind(X={"a": 1.0, "z": jnp.ones(2)}).shapes) == set(compiled.shapes)
