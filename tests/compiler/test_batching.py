@@ -439,8 +439,8 @@ def test_names_members_and_types():
         assert op.members.names == names_of(name, N)
         assert (op.members.axes, op.members.steps) == (1, 0)
         assert op.plates[-1].name == "loop"
-    types = {node.op.name: str(node.type) for node in whole.of(Site)}
-    assert types == {"x": "f64[loop:3]", "z": "f64[loop:3]", "y": "f64[loop:3]"}
+    types = {node.op.name: str(node.type) for node in whole.of(Site, Deterministic)}
+    assert types == {name: "f64[3]" if name in ("d", "shared") else "f64[loop:3]" for name in ops}
     assert isinstance(ops["y"], Observe)
     assert ops["x"].drawn == (3,)
 
@@ -476,7 +476,7 @@ def test_a_counter_in_a_loop_stays_one_for_all():
 # -- terms of a density -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [with_plates, with_vectors, with_masks_and_scales, with_loops, with_branches])
+@pytest.mark.parametrize("model", [m for m in MODELS if m not in (plain, with_loop_of_known)])
 def test_terms_of_a_density_keep_their_distribution(model):
     """Batching what `density` made gives what `density` makes of the batched sites."""
     graph = traced(model, MU[0], Y[0])
