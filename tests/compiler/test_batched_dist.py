@@ -13,10 +13,11 @@ import numpyro.distributions as dist
 import pytest
 from numpyro.distributions import constraints, transforms
 
-from plait.compiler.batching.distributions import batched_dist
+from plait.compiler.batching import distributions
+from plait.compiler.batching.distributions import batched_constraint, batched_dist
 from plait.compiler.batching.growing import NotBatched
 from plait.ir.ops import from_aval
-from plait.ir.spec import flatten, rebuild
+from plait.ir.spec import flatten, rebuild, spec_text
 
 N = 3  # as long as most inner axes, so that a swap of axes shows in numbers only
 
@@ -355,6 +356,17 @@ CASES = {
         loc=real(),
         scale=positive(),
     ),
+    "MixtureGeneral in boxes": case(
+        lambda p, loc, low: dist.MixtureGeneral(
+            dist.Categorical(probs=p),
+            [dist.Normal(loc, 1.0).to_event(1), dist.Laplace(loc, 1.0).to_event(1)],
+            support=constraints.independent(constraints.interval(low, low + 3.0), 1),
+        ),
+        in_range(-3, 3),
+        p=simplex(2),
+        loc=real(3),
+        low=real(3),
+    ),
     "MultinomialLogits": case(
         lambda logits: dist.MultinomialLogits(logits, 5, total_count_max=5), of_counts, logits=real(3)
     ),
@@ -517,8 +529,8 @@ CASES = {
     ),
     "mask of all": case(lambda loc: dist.Normal(loc, 1.0).mask(False), loc=real()),
     "an array in two places": case(
-        lambda x: dist.ZeroInflatedDistribution(dist.Categorical(logits=x), gate=jax.nn.sigmoid(x)),
-        x=real(3),
+        lambda x: dist.ZeroInflatedDistribution(dist.Categorical(logits=x), gate=x),
+        x=unit(3),
         batched=False,
     ),
 }
@@ -668,6 +680,84 @@ def test_an_axis_does_not_fit_by_its_length_alone():
     compare(case, family(case, (), ("phi_loc",), 2))
 
 
+def test_an_array_in_two_places_stays_one_where_it_is_aligned_alike():
+    found = family(CASES["Uniform"], (), ("low", "high"))
+    assert found.new.n_leaves == found.part.n_leaves == 2
+    found = family(CASES["an array in two places"], (), ("x",))
+    assert (found.part.n_leaves, found.new.n_leaves) == (1, 2)
+
+
+NATURAL = {
+    "Normal": lambda x: dist.Normal(x, 2.0),
+    "to_event": lambda x: dist.Normal(last(x), jnp.array([1.0, 2.0])).to_event(1),
+    "expand": lambda x: dist.Normal(last(x), 2.0).expand((*x.shape, 4)),
+    "mask": lambda x: dist.Normal(0.0, 1.0).mask(x > 0),
+    "transform": lambda x: dist.TransformedDistribution(dist.Normal(0.0, 1.0), transforms.AffineTransform(x, 2.0)),
+    "gamma": lambda x: dist.Gamma(2.0, jnp.exp(x)),
+    "vectors": lambda x: dist.MultivariateNormal(last(x) * jnp.ones(3), jnp.eye(3)),
+    "shared": lambda x: dist.Normal(0.0 * 3, 1.0).expand(x.shape),
+}
+
+
+@pytest.mark.parametrize("name", NATURAL)
+def test_it_is_what_a_user_would_write(name):
+    x = jnp.array([0.3, -0.2, 0.9])
+    found = family(case(NATURAL[name], x=lambda rng, batch: x[rng.integers(0, 3)]), (), ("x",))
+    leaves, part = flatten(NATURAL[name](x), "x")
+    assert spec_text(found.new, range_of(found.new)) == spec_text(part, range_of(part))
+    assert found.at_once(found.leaves).batch_shape == rebuild(part, leaves).batch_shape
+
+
+def range_of(part):
+    return [f"x{i}" for i in range(part.n_leaves)]
+
+
+# -- constraints --------------------------------------------------------------------------------------------
+
+CONSTRAINTS = {
+    "interval": (lambda a, b: constraints.interval(a, a + jnp.abs(b)), (2, 3), (2, 3)),
+    "interval of one end each": (lambda a, b: constraints.interval(a, b + 2), (3,), ()),
+    "greater_than": (lambda a, b: constraints.greater_than(a), (3,), ()),
+    "less_than_eq": (lambda a, b: constraints.less_than_eq(a), (), ()),
+    "integer_interval": (lambda a, b: constraints.integer_interval(jnp.round(a), jnp.round(b) + 1), (3,), (2, 3)),
+    "integer_greater_than": (lambda a, b: constraints.integer_greater_than(jnp.round(a)), (3,), ()),
+    "multinomial": (lambda a, b: constraints.multinomial(jnp.abs(jnp.round(3 * a))), (2,), ()),
+    "independent": (lambda a, b: constraints.independent(constraints.interval(a, a + jnp.abs(b)), 1), (3,), ()),
+    "none that differs": (lambda a, b: constraints.positive, (), ()),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_constraints_of_all_members(name):
+    make, *shapes = CONSTRAINTS[name]
+    rng = np.random.default_rng(11)
+    ends = [rng.normal(size=(N, *shape)) for shape in shapes]
+    x = jnp.asarray(np.round(rng.normal(size=(N, 2, 3)) * 2) / 2)
+    if name == "multinomial":
+        x = jnp.abs(jnp.round(x))
+    members = [make(*(jnp.asarray(e[i]) for e in ends)) for i in range(N)]
+    flat = [flatten(c, "a support") for c in members]
+    leaves = [jnp.stack(column) for column in zip(*(leaves for leaves, _ in flat), strict=True)]
+    new, closed = batched_constraint(flat[0][1], types(leaves), (True,) * len(leaves), N, 3 - 1)
+    at_once = rebuild(new, jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *leaves))
+    expected = np.stack([c(v) for c, v in zip(members, x, strict=True)])
+    np.testing.assert_array_equal(at_once(x), expected)
+
+
+class EvenNumber(constraints.Constraint):
+    def __call__(self, x):
+        return jnp.all(x % 2 == 0)
+
+    def tree_flatten(self):
+        return (), ((), {})
+
+
+@pytest.mark.parametrize("constraint", [EvenNumber(), constraints.independent(EvenNumber(), 1)])
+def test_a_users_constraint_is_refused(constraint):
+    with pytest.raises(NotBatched, match="can't be stacked"):
+        batched_constraint(flatten(constraint, "a support")[1], (), (), N, 1)
+
+
 # -- distributions that are not NumPyro's -------------------------------------------------------------------
 
 
@@ -719,6 +809,48 @@ class Undrawn(Triangle):
         raise NotImplementedError
 
 
+class ByLeaves(Triangle):
+    """Draws in the shape of its parameters, not in that of its batch."""
+
+    def sample(self, key, sample_shape=()):
+        u = jax.random.uniform(key, (2, *sample_shape, *self.loc.shape))
+        return self.loc + self.width * (u[0] - u[1])
+
+
+class Around(dist.Distribution):
+    """Has another distribution inside, from which it draws."""
+
+    arg_constraints: ClassVar = {"shift": constraints.real}
+    support = constraints.real
+
+    def __init__(self, shift, loc, width):
+        self.shift, self.inner = jnp.asarray(shift), ByLeaves(loc, width)
+        super().__init__(jax.lax.broadcast_shapes(self.shift.shape, self.inner.batch_shape))
+
+    def sample(self, key, sample_shape=()):
+        return self.shift + self.inner.sample(key, sample_shape)
+
+    def log_prob(self, value):
+        return self.inner.log_prob(value - self.shift)
+
+
+class Misread(dist.Distribution):
+    """Divides vectors by a number of the batch, which fits where there are as many members as components."""
+
+    arg_constraints: ClassVar = {"scale": constraints.positive}
+    support = constraints.real_vector
+
+    def __init__(self, scale):
+        self.scale = jnp.asarray(scale)
+        super().__init__(self.scale.shape, (3,))
+
+    def sample(self, key, sample_shape=()):
+        return jax.random.normal(key, (*sample_shape, *self.batch_shape, 3))
+
+    def log_prob(self, value):
+        return jnp.sum(value / self.scale, -1)
+
+
 class Doubled(transforms.Transform):
     """A transform of the user's that looks at all members."""
 
@@ -757,3 +889,18 @@ def test_a_users_transform_that_looks_at_all_members_is_refused():
     own = case(lambda loc: dist.TransformedDistribution(dist.Normal(loc, 1.0), Doubled()), loc=real())
     with pytest.raises(NotBatched, match="TransformedDistribution can't be stacked"):
         family(own, (), ("loc",))
+
+
+def test_draws_of_a_distribution_inside_are_each_members_own():
+    own = case(Around, shift=real(), loc=real(), width=positive())
+    found = family(own, (), ("shift",))
+    draws = found.at_once(found.leaves).sample(jax.random.key(2)) - found.leaves[found.lanes.index(True)]
+    assert len(np.unique(np.round(draws, 6))) == N
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_fits_by_accident_is_refused_whoever_wrote_it(known, monkeypatch):
+    if known:
+        monkeypatch.setattr(distributions, "is_numpyros", lambda part: True)
+    with pytest.raises(NotBatched, match="Misread can't be stacked"):
+        family(case(Misread, scale=positive()), (), ("scale",))

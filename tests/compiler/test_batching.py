@@ -219,6 +219,7 @@ def broadcasting(mu, y):
         plait.sample("masked", dist.Normal(x, 1.0), obs=y)
         plait.factor("f", x)
     plait.sample("fewer", dist.Normal(y, 1.0), obs=mu)
+    plait.sample("in_box", dist.Uniform(y - 9.0, 9.0), obs=mu)
     plait.sample("shared", dist.Normal(0.0, 1.0), obs=jnp.float64(0.5))
     with plait.plate("rows", 2, dim=-2), plait.plate("columns", 3):
         z = plait.sample("read", dist.Normal(x, 1.0), obs=y[0])
