@@ -15,7 +15,7 @@ from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.passes.density import density
 from plait.compiler.reference import interpret
-from plait.ir.graph import Graph, Output, Role, make
+from plait.ir.graph import Graph, Output, Role, make, with_outputs
 from plait.ir.ops import (
     Deterministic,
     Input,
@@ -490,6 +490,18 @@ def test_terms_of_a_density_keep_their_distribution(model):
     np.testing.assert_allclose(ours, np.stack(expected), rtol=1e-12)
     for op in (LogProb, InSupport):
         assert len(at_once.of(op)) == len(terms.of(op))
+
+
+def test_each_members_value_is_held_against_its_own_support():
+    def model(mu, y):
+        plait.sample("x", dist.Uniform(y, y + 1.0), obs=mu)
+
+    terms = density(traced(model, MU[0], np.full_like(Y[0], MU[0])))  # the data are checked
+    checks = with_outputs(terms, [Output(Role.RESULT, "0", terms.of(InSupport)[0])])
+    (inside,) = run(for_all(checks, (True, True)), [MU, Y])
+    expected = (MU[:, None, None] >= Y) & (MU[:, None, None] <= Y + 1)
+    assert 0 < expected.sum() < expected.size
+    np.testing.assert_array_equal(inside, expected)
 
 
 def as_inputs(graph):
