@@ -25,15 +25,8 @@ VALUE, GRADIENT, SINGLE = 1e-10, 1e-9, 1e-4  # relative to the sum of the terms'
 Values = Mapping[str, Any]
 Answers = dict[str, Any]  # values, terms, joint, density, gradient
 
-# The comparisons below are many small programs that run once each: XLA compiles them 4 times as fast like this.
-once = partial(
-    jax.jit,
-    compiler_options={
-        "xla_cpu_use_fusion_emitters": False,
-        "xla_cpu_parallel_codegen_split_count": 1,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
+# Programs that run once each: XLA compiles them twice as fast like this.
+QUICK = {"xla_cpu_parallel_codegen_split_count": 1, "xla_llvm_disable_expensive_passes": True}
 
 loops = pytest.mark.parametrize("case", LOOP_MODELS, ids=lambda c: c.name)
 plate_loops = pytest.mark.parametrize("case", PLATE_LOOPS, ids=lambda c: c.name)
@@ -50,7 +43,8 @@ def x64():
 
 @loops
 def test_value_terms_and_gradient_are_the_unrolled_graphs_numpyros_and_the_plates(case: LoopModel, x64) -> None:
-    theirs, rolled, unrolled, twin_joint = all_ways(case, case.model.args(np.float64), point_of(case.model))
+    data, z = case.model.args(np.float64), point_of(case.model)
+    theirs, rolled, unrolled, twin_joint = once(partial(all_ways, case), data, z)
     compare(rolled, theirs)
     compare(unrolled, theirs)
     close(twin_joint, theirs["joint"], VALUE * magnitude(theirs))
@@ -59,7 +53,7 @@ def test_value_terms_and_gradient_are_the_unrolled_graphs_numpyros_and_the_plate
 @plate_loops
 def test_a_loop_over_a_plate_says_what_the_ordinary_loop_says(case: PlateLoop, x64) -> None:
     data, z = case.ranged.args(np.float64), point_of(case.ranged)
-    theirs, rolled = once(both_ways, static_argnums=0)(case.ranged, data, z)
+    theirs, rolled = once(partial(both_ways, case.ranged), data, z)
     compare(rolled, theirs)
     over_plate = plait.compile(case.over(plait.plate).bind(plait), **data)
     compare(answers(over_plate, *flat(z), theirs["values"]), theirs)
@@ -72,7 +66,8 @@ SOME = ("schools", "interleaved", "ragged_loops", "multivariate", "weighted", "s
 def test_single_precision_is_near_numpyros_double(case: LoopModel) -> None:
     with jax.enable_x64(True):
         z = point_of(case.model)
-        theirs = jax.tree.map(np.asarray, numpyro_answers(case.model, z, case.model.args(np.float64)))
+        theirs = once(partial(numpyros, case.model), case.model.args(np.float64), z)
+        theirs = jax.tree.map(np.asarray, theirs)
     names, point = flat(z)
     values = jax.tree.map(single, theirs["values"])
     ours = answers(plait.compile(case.model.bind(plait), **case.model.args(np.float32)), names, single(point), values)
@@ -89,7 +84,11 @@ def point_of(model: Model) -> dict[str, np.ndarray]:
     return numpyro_says.random_z(model, model.args(np.float64), np.random.default_rng(0))
 
 
-@partial(once, static_argnums=0)
+def once(fn: Callable[..., Any], *args: Any) -> Any:
+    """The result of a function as one compilation, of which nothing is kept."""
+    return jax.jit(fn, compiler_options=QUICK)(*args)
+
+
 def all_ways(case: LoopModel, data: Values, z: Values) -> tuple[Answers, Answers, Answers, Any]:
     """By NumPyro, rolled, unrolled, and the twin's log joint: one compilation."""
     theirs, rolled = both_ways(case.model, data, z)
@@ -100,12 +99,11 @@ def all_ways(case: LoopModel, data: Values, z: Values) -> tuple[Answers, Answers
 
 
 def both_ways(model: Model, data: Values, z: Values) -> tuple[Answers, Answers]:
-    theirs = numpyros(model, z, data)
+    theirs = numpyros(model, data, z)
     rolled = plait.compile(model.bind(plait), **data)
     return theirs, answers(rolled, *flat(z), theirs["values"])
 
 
-@partial(once, static_argnums=(0, 1))
 def rolled_and_unrolled(loop: Model, ranged: Model, data: Values, numbers: Any) -> tuple[Answers, Answers]:
     """Two ways to write one model: the first with every pass, the other as its loops are written."""
     rolled = plait.compile(loop.bind(plait), **data)
@@ -116,16 +114,13 @@ def rolled_and_unrolled(loop: Model, ranged: Model, data: Values, numbers: Any) 
     return densities(rolled, unrolled.names, z, values), densities(unrolled, unrolled.names, z, values)
 
 
-def numpyros(model: Model, z: Values, data: Values) -> Answers:
+def numpyros(model: Model, data: Values, z: Values) -> Answers:
     """What NumPyro says at an unconstrained point by site."""
-    values = numpyro_says.constrain(model, z, data)
-    density, gradient = numpyro_says.log_density_and_grad(model, z, data)
-    terms = numpyro_says.site_log_probs(model, values, data)
+    values = numpyro_says.constrain(model, z, data, params={})
+    density, gradient = numpyro_says.log_density_and_grad(model, z, data, params={})
+    terms = numpyro_says.site_log_probs(model, values, data, params={})
     joint = sum(jnp.sum(term) for term in terms.values())
     return {"values": values, "terms": terms, "joint": joint, "density": density, "gradient": flat(gradient)[1]}
-
-
-numpyro_answers = once(numpyros, static_argnums=0)
 
 
 def answers(compiled: plait.CompiledModel, names: Sequence[str], z: Any, values: Values) -> Answers:
@@ -212,16 +207,15 @@ DRAWN = (
 def test_draws_have_the_same_joint_distribution_rolled_and_unrolled(case: LoopModel) -> None:
     """Means of all entries and of all products of two: one shared draw or a broken link of a chain shows there."""
     n = 4000
-    rolled = joint_moments(draws_of(case.model, True, jax.random.key(2), n))
-    wanted = joint_moments(draws_of(case.model, False, jax.random.key(1), n))
+    rolled = joint_moments(once(partial(draws_of, case.model, True, n), jax.random.key(2)))
+    wanted = joint_moments(once(partial(draws_of, case.model, False, n), jax.random.key(1)))
     assert rolled.keys() == wanted.keys()
     for name, (mean, error) in wanted.items():
         other, other_error = rolled[name]
         assert np.abs(mean - other) <= 5 * np.hypot(error, other_error) + 1e-6, name
 
 
-@partial(once, static_argnums=(0, 1, 3))
-def draws_of(model: Model, rolled: bool, key: jax.Array, n: int) -> dict[str, jax.Array]:
+def draws_of(model: Model, rolled: bool, n: int, key: jax.Array) -> dict[str, jax.Array]:
     switches = {} if rolled else without("reroll")
     return plait.compile(model.bind(plait), passes=switches, **model.args(np.float32)).sample(key, (n,))
 
@@ -300,6 +294,69 @@ def test_discrete_latents_of_a_loop() -> None:
         draws = compiled.sample(jax.random.key(0), (4000,))
         moved = np.mean([draws["z_3"][draws["z_2"] == k] for k in (0,)])
         assert abs(moved - 0.2) < 0.05
+
+
+# -- what else can be asked -------------------------------------------------------------------------------
+
+ASKED = ("penalties", "missing", "weighted", "panel")
+
+
+@pytest.mark.parametrize("case", [c for c in LOOP_MODELS if c.name in ASKED], ids=lambda c: c.name)
+def test_other_data_likelihoods_and_values_of_observed_sites(case: LoopModel, x64) -> None:
+    data = case.model.args(np.float64)
+    rolled = asked(case.model, {}, data, numbers(0))
+    unrolled = asked(case.model, without("reroll"), data, numbers(0))
+    assert jax.tree.structure(rolled) == jax.tree.structure(unrolled)
+    for ours, wanted in zip(jax.tree.leaves(rolled), jax.tree.leaves(unrolled), strict=True):
+        close(ours, wanted, 1e-10 * (1 + np.nanmax(np.abs(wanted), initial=100)))
+
+
+def asked(model: Model, switches: dict[str, bool], data: Values, numbers: Any) -> dict[str, Any]:
+    """Answers by name, called as a user does; each number belongs to one entry, wherever the vector has it."""
+    compiled = plait.compile(model.bind(plait), passes=switches, **data)
+    of_entry = dict(zip(sorted(compiled.names), numbers, strict=False))
+    z = np.array([of_entry[name] for name in compiled.names])
+    values, points = compiled.constrain(z), compiled.constrain(np.stack([z, z + 0.1]))
+    likelihood = compiled.log_likelihood(values)
+    observed = sorted(likelihood)[1]
+    other = values | {observed: np.full(likelihood[observed].shape, 0.3)}
+    moved = compiled.bind(y=data["y"] + np.random.default_rng(0).normal(size=data["y"].shape))
+    return {
+        "density of other data": moved.log_density(z),
+        "terms of other data": moved.log_prob_terms(values),
+        "likelihood": likelihood,
+        "joint at another observation": compiled.log_joint(other),
+        "terms at another observation": compiled.log_prob_terms(other),
+        "two points": points,
+        "joint of two points": jax.vmap(compiled.log_joint)(points),
+        "deterministics": compiled.constrain(z, deterministic=True),
+    }
+
+
+def test_sites_of_one_pattern_in_several_families_keep_their_names(x64) -> None:
+    """Two loops write x_i, and one site has the very name of a family."""
+
+    def model(y):
+        plait.sample("x_*", dist.Normal(5, 1))
+        for i in range(3):
+            plait.sample(f"x_{i}", dist.Normal(0, 1))
+        for i in range(3, 6):
+            plait.sample(f"x_{i}", dist.Normal(1, i))
+        for i in range(4):
+            plait.sample(f"y_{i}", dist.Normal(0, 1 + i), obs=y[i])
+
+    y = np.linspace(-1, 1, 4)
+    compiled = plait.compile(model, y)
+    values = {"x_*": 4.0} | {f"x_{i}": 0.1 * i for i in range(6)}
+    assert compiled.shapes.keys() == values.keys()
+    wanted = {"x_*": normal(4.0, 5, 1)}
+    wanted |= {f"x_{i}": normal(0.1 * i, *((0, 1) if i < 3 else (1, i))) for i in range(6)}
+    wanted |= {f"y_{i}": normal(y[i], 0, 1 + i) for i in range(4)}
+    terms = compiled.log_prob_terms(values)
+    assert terms.keys() == wanted.keys()
+    for name, term in wanted.items():
+        close(terms[name], term, 1e-10 * 10, name)
+    close(compiled.log_joint(values), sum(wanted.values()), 1e-10 * 100)
 
 
 # -- axes -------------------------------------------------------------------------------------------------
@@ -382,7 +439,7 @@ def test_random_programs_say_the_same_rolled_and_unrolled(seed: int, x64) -> Non
     program = written(seed)
     with shown(program):
         model = program.over(ranged)
-        compare(*rolled_and_unrolled(model, model, program.data(), numbers(seed)))
+        compare(*once(partial(rolled_and_unrolled, model, model), program.data(), numbers(seed)))
 
 
 @pytest.mark.parametrize("seed", range(100, 115))
@@ -390,7 +447,7 @@ def test_random_programs_over_plates_say_what_their_ordinary_loops_say(seed: int
     program = written(seed)
     with shown(program):
         loop, model = program.over(plait.plate), program.over(ranged)
-        compare(*rolled_and_unrolled(loop, model, program.data(), numbers(seed)))
+        compare(*once(partial(rolled_and_unrolled, loop, model), program.data(), numbers(seed)))
 
 
 @pytest.mark.parametrize("seed", range(200, 203))
@@ -399,7 +456,7 @@ def test_random_programs_are_numpyros_too(seed: int, x64) -> None:
     with shown(program):
         model, data = program.over(ranged), program.data()
         z = numpyro_says.random_z(model, data, np.random.default_rng(seed))
-        theirs = numpyro_answers(model, z, data)
+        theirs = once(partial(numpyros, model), data, z)
         compiled = plait.compile(model.bind(plait), **data)
         compare(answers(compiled, *flat(z), theirs["values"]), theirs)
 
