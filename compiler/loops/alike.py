@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 import types
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ class _Comparison:
         if isinstance(a, (np.ndarray, np.generic, jax.Array)):
             return _same_value(a, b)
         if isinstance(a, (Distribution, Constraint, Transform)):
-            return self.same(vars(a), vars(b))
+            return self.same(*map(_fields_of, (a, b)))
         if dataclasses.is_dataclass(a) and not isinstance(a, type):
             return all(self._fields(a, b, field.name) for field in dataclasses.fields(a))
         return _same_object(a, b)
@@ -169,6 +170,11 @@ class _Jaxprs:
         if isinstance(a, core.Literal) or isinstance(b, core.Literal):
             return type(a) is type(b) and a.aval == b.aval and _same_value(a.val, b.val)
         return self._place.get(b) is a
+
+
+def _fields_of(x: Any) -> dict[str, Any]:
+    """What an object of NumPyro's consists of, without the weak reference to its inverse that it may have by now."""
+    return {name: value for name, value in vars(x).items() if not (name == "_inv" or isinstance(value, weakref.ref))}
 
 
 def _same_value(a: Any, b: Any) -> bool:
