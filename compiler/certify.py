@@ -146,7 +146,7 @@ def _run(graph: Graph, case: Case, point: Mapping[str, Any], unconstrained: bool
 def _values(graph: Graph, case: Case, u: Mapping[str, Any]) -> dict[str, Any]:
     """Constrained values in the sites' shapes; a scan's sites come from the bijector of the stacked support."""
     lowered = lower_to_density(graph)
-    known, _ = lowered.prepare(case.data)
+    known = lowered.prepare(case.data)
     assert lowered.values is not None
     return apply(lowered.values, known, case.params, (joined(lowered.slots, u),))
 

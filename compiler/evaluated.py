@@ -88,7 +88,7 @@ def stage_of(graph: Graph, case: Case, latents: Latents) -> Stage:
     if not graph.named(Role.LOG_JOINT):
         return Stage(False, False, (), 0, _interpreted(graph, case, latents))
     lowered = lower(graph)
-    known, _ = lowered.prepare(case.data)
+    known = lowered.prepare(case.data)
     if lowered.log_density is None:
         return Stage(True, False, known, len(graph.nodes), _log_joint(lowered.log_joint, latents))
     return Stage(True, True, known, len(graph.nodes), _log_density(lowered.log_density, latents))

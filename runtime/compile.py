@@ -12,6 +12,7 @@ import numpy as np
 
 from plait.compiler.arguments import Arguments, split_arguments
 from plait.compiler.certify import Case, certify
+from plait.compiler.jax_compat import is_tracer
 from plait.compiler.passes.runner import require_switches
 from plait.compiler.trace import trace
 from plait.ir.graph import Graph
@@ -61,7 +62,8 @@ def compile(
     graph, notes = trace(model, arguments)
     verify(graph)
     record("trace", graph)
-    program = replace(build(graph, passes or {}, arguments, record), notes=notes)
+    data = None if any(map(is_tracer, arguments.arrays)) else arguments.arrays
+    program = replace(build(graph, passes or {}, arguments, record, data), notes=notes)
     compiled = CompiledModel.bound(program, arguments.arrays)
     points = 2 if check is True else int(check)
     return _certified(compiled, model, static, points) if points else compiled

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import biject_to
 
+from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.certify import Certificate
 from plait.compiler.control_flow import named_nodes
 from plait.compiler.explain import Explanation, explain
@@ -24,7 +25,7 @@ from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_names, member_shapes, member_slots, unstacked
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
-from plait.ir.errors import ModelError, ValueNamesError
+from plait.ir.errors import InternalError, ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Input, Param, Site, Value, inputs
 from plait.ir.spec import rebuild
@@ -60,10 +61,13 @@ class CompiledModel:
     @classmethod
     def bound(cls, program: Program, data: Sequence[Any]) -> CompiledModel:
         """The program on data: runs `prepare` and the checks on the data."""
-        known, checked = program.prepare(tuple(data))
-        for check, values in zip(program.lowered.checks, checked, strict=True):
+        if program.lowered.kernels and any(map(is_tracer, data)):
+            program = program.on_traced_data
+        computed = program.computed(tuple(data))
+        for check, values in zip(program.lowered.checks, program.lowered.checked(computed), strict=True):
             if not any(map(is_tracer, values)):
                 require(check, values, program.families)
+        program, known = _finished(program, data, computed)
         params = None if param_sites.are_drawn(program.model) else param_sites.initial(program.model, data)
         return cls(program, tuple(data), known, params)
 
@@ -445,6 +449,17 @@ class CompiledModel:
 
     def _line_of(self, site: str) -> Loc | None:
         return next((node.loc for node in named_nodes(self.graph) if site in (node.op.label, *_members(node))), None)
+
+
+def _finished(program: Program, data: Sequence[Any], computed: Sequence[Any]) -> tuple[Program, tuple[Any, ...]]:
+    """The program that fits the data, and what it knows of them."""
+    for fitting in program.fitting(data):
+        try:
+            at = computed if fitting is program else fitting.computed(tuple(data))
+            return fitting, fitting.lowered.finished(data, at)
+        except LayoutChangedError:
+            continue
+    raise InternalError("a program does not fit the data that it was made for")
 
 
 def _members(node: Node) -> tuple[str, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -37,6 +37,7 @@ class Program:
         arguments: the model's arguments at compile; `bind` compares with them.
         latents: types of the latents' constrained values by site or family, in the order of z.
         families: where the user's sites are in the values of families.
+        switches: optional passes by name, False for those that are off.
         notes: sentences of the trace, such as why it has an ordinary loop.
     """
 
@@ -47,12 +48,13 @@ class Program:
     arguments: Arguments
     latents: dict[str, ArrayType]
     families: dict[str, Stack]
+    switches: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @cached_property
-    def prepare(self) -> Jitted:
-        """Of the data arrays."""
-        return jax.jit(self.lowered.prepare)
+    def computed(self) -> Jitted:
+        """Of the data arrays: what JAX can trace of `prepare`."""
+        return jax.jit(self.lowered.computed)
 
     @cached_property
     def log_joint(self) -> Jitted:
@@ -116,6 +118,25 @@ class Program:
     def _freed(self) -> dict[frozenset[str], Program]:
         return {}
 
+    def fitting(self, data: Sequence[Any]) -> Iterator[Program]:
+        """This program and those that were made for other data of its model; the last one is made for these data."""
+        yield self
+        if not self.lowered.kernels:
+            return
+        yield from tuple(self._relatives)
+        built = build(self.traced, self.switches, self.arguments, data=data)
+        self._relatives.append(replace(built, notes=self.notes))
+        yield self._relatives[-1]
+
+    @cached_property
+    def _relatives(self) -> list[Program]:
+        return []
+
+    @cached_property
+    def on_traced_data(self) -> Program:
+        """The program without statistics of the host, for data that the caller's jit or vmap traces."""
+        return replace(build(self.traced, self.switches, self.arguments), notes=self.notes)
+
     @cached_property
     def unscaled(self) -> Program:
         """The program in which each observation counts once."""
@@ -135,6 +156,7 @@ def build(
     switches: Mapping[str, bool],
     arguments: Arguments,
     on_graph: Callable[[str, Graph], None] = lambda name, graph: None,
+    data: Sequence[Any] | None = None,
 ) -> Program:
     """The program of a traced graph: passes, then lower.
 
@@ -143,6 +165,7 @@ def build(
         switches: optional passes by name, False for off.
         arguments: of the model.
         on_graph: called with each pass's name and result.
+        data: what the statistics of the host are laid out for; without, there are none.
     """
     history = [("trace", traced)]
 
@@ -150,11 +173,11 @@ def build(
         history.append((name, graph))
         on_graph(name, graph)
 
-    density = run_passes(traced, PIPELINE, switches, record)
+    density = run_passes(traced, PIPELINE, switches, record, data)
     names = [name for name, _ in history]
     model = history[names.index("density") - 1][1]
     latents = {op.name: op.type for op in density.ops(Value)}
-    return Program(traced, model, lower(density), tuple(history), arguments, latents, stacks(model))
+    return Program(traced, model, lower(density), tuple(history), arguments, latents, stacks(model), switches)
 
 
 def _batched(function: Function, known: Any, params: Any, z: Any) -> dict[str, Any]:

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from plait.compiler.layout import Slot, layout
 from plait.compiler.lower.evaluate import evaluate
-from plait.ir.graph import Graph, Node, Role
-from plait.ir.ops import Hoist, Input, Param, Value, inputs
+from plait.ir.fused import Kernel
+from plait.ir.graph import Graph, Node, Role, ancestors, downstream
+from plait.ir.ops import Const, Hoist, Input, Param, Value, inputs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -58,6 +62,8 @@ class Lowered:
         slots: the layout of z.
         known: the nodes that `prepare` computes for the functions below.
         checks: the conditions on data; `prepare` computes their arguments.
+        kernels: what the host computes for `known`.
+        traceable: the known nodes that JAX can compute and that `known`, `checks` or `kernels` need.
         log_joint: of the constrained values.
         terms: of the same; unsummed, by site.
         log_density: of z; None where a latent has no bijection onto the reals.
@@ -69,19 +75,45 @@ class Lowered:
     slots: tuple[Slot, ...]
     known: tuple[Node, ...]
     checks: tuple[Node, ...]
+    kernels: tuple[Node, ...]
+    traceable: tuple[Node, ...]
     log_joint: Function
     terms: Function
     log_density: Function | None
     values: Function | None
     deterministics: Function | None
 
-    def prepare(self, data: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """What data alone decide: the values of `known`, and for each of `checks` a tuple of its arguments."""
+    def prepare(self, data: Sequence[Any]) -> tuple[Any, ...]:
+        """What data alone decide: the values of `known`."""
+        return self.finished(data, self.computed(data))
+
+    def computed(self, data: Sequence[Any]) -> tuple[Any, ...]:
+        """The values of `traceable`; a pure JAX function."""
         given = dict(zip(inputs(self.graph, Input.DATA), data, strict=True))
-        wanted = {*self.known, *(a for check in self.checks for a in check.args)}
-        ordered = [n for n in self.graph if n in wanted]
-        values = dict(zip(ordered, evaluate(self.graph, given, ordered), strict=True))
-        return tuple(values[n] for n in self.known), tuple(tuple(values[a] for a in c.args) for c in self.checks)
+        return tuple(evaluate(self.graph, given, self.traceable))
+
+    def checked(self, computed: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
+        """For each of `checks` a tuple of its arguments' values."""
+        values = dict(zip(self.traceable, computed, strict=True))
+        return tuple(tuple(values[a] for a in check.args) for check in self.checks)
+
+    def finished(self, data: Sequence[Any], computed: Sequence[Any]) -> tuple[Any, ...]:
+        """The values of `known`: runs the kernels.
+
+        Raises:
+            LayoutChangedError: a kernel was made for data with other cells.
+        """
+        values = dict(zip(self.traceable, computed, strict=True))
+        values |= zip(inputs(self.graph, Input.DATA), data, strict=True)
+        for node in self.kernels:
+            arrays = node.op.kernel(*(_on_host(a, values) for a in node.args))  # type: ignore[attr-defined]
+            types = node.type.items  # type: ignore[union-attr]
+            values[node] = tuple(jnp.asarray(x, t.dtype) for x, t in zip(arrays, types, strict=True))
+        return tuple(evaluate(self.graph, values, self.known))
+
+
+def _on_host(node: Node, values: Mapping[Node, Any]) -> np.ndarray:
+    return np.asarray(node.op.value if isinstance(node.op, Const) else values[node])
 
 
 def lower(graph: Graph) -> Lowered:
@@ -91,6 +123,11 @@ def lower(graph: Graph) -> Lowered:
     by_role = {role: graph.named(role) for role in Role}
     read = {n for role in Role if role is not Role.CHECK for n in by_role[role].values()}
     known = tuple(_frontier([n for n in graph if n in read], params))
+    checks = tuple(dict.fromkeys(by_role[Role.CHECK].values()))
+    after = downstream(graph, lambda n: isinstance(n.op, Kernel))
+    needed = ancestors(known)
+    kernels = tuple(n for n in graph if n in needed and isinstance(n.op, Kernel))
+    wanted = {*known, *(a for node in (*checks, *kernels) for a in node.args if not isinstance(a.op, Const))}
 
     def function(role: Role, arguments: tuple[Node, ...]) -> Function:
         mine = set(_frontier(by_role[role].values(), {*params, *arguments}))
@@ -104,7 +141,9 @@ def lower(graph: Graph) -> Lowered:
         graph,
         layout(graph),
         known,
-        tuple(dict.fromkeys(by_role[Role.CHECK].values())),
+        checks,
+        kernels,
+        tuple(n for n in graph if n in wanted and n not in after),
         function(Role.LOG_JOINT, latents),
         function(Role.TERM, latents),
         of_z(Role.LOG_DENSITY),
@@ -114,7 +153,7 @@ def lower(graph: Graph) -> Lowered:
 
 
 def _frontier(wanted: Iterable[Node], cut: set[Node]) -> list[Node]:
-    """Hoisted values and data that the wanted nodes read, in a stable order."""
+    """Hoisted values, kernels and data that the wanted nodes read, in a stable order."""
     found: dict[Node, None] = {}
     seen: set[Node] = set(cut)
     todo = list(wanted)[::-1]
@@ -123,7 +162,7 @@ def _frontier(wanted: Iterable[Node], cut: set[Node]) -> list[Node]:
         if node in seen:
             continue
         seen.add(node)
-        if isinstance(node.op, Hoist) or (isinstance(node.op, Input) and node.op.kind == Input.DATA):
+        if isinstance(node.op, (Hoist, Kernel)) or (isinstance(node.op, Input) and node.op.kind == Input.DATA):
             found[node] = None
         else:
             todo.extend(node.args[::-1])

@@ -11,6 +11,7 @@ from numpyro.distributions import biject_to
 
 from plait.compiler import jax_compat as compat
 from plait.ir.errors import InternalError
+from plait.ir.fused import Fused
 from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import (
     AddN,
@@ -219,6 +220,7 @@ RULES: dict[type[Op], Rule] = {
     Constrain: _constrain,
     LogDet: _log_det,
     InSupport: _in_support,
+    Fused: lambda op, args: op.formula(*args),
     Sum: lambda op, args: jnp.sum(args[0]),
     AddN: _add_n,
     Guard: _guard,

@@ -3,6 +3,7 @@
 from plait.compiler.passes.check_data import check_data
 from plait.compiler.passes.density import density
 from plait.compiler.passes.expand import expand
+from plait.compiler.passes.fuse import fuse
 from plait.compiler.passes.reroll import reroll
 from plait.compiler.passes.runner import Pass, run_passes
 from plait.compiler.passes.simplify import simplify
@@ -23,7 +24,9 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("check_data", check_data, requires=("density",)),
     # Before expand, which would hide the bijectors that `CompiledModel.unconstrain` inverts.
     Pass("unconstrain", unconstrain, requires=("density",), optional=False),
-    # Rules that know distributions come before this line; below it there is only arithmetic.
+    # Knows distributions, so before they become arithmetic; after check_data, which looks at rows.
+    Pass("fuse", fuse, requires=("unconstrain",), reads_data=True),
+    # Below this line there is only arithmetic.
     Pass("expand", expand, requires=("unconstrain",)),
     # Several terms of one family repeat each other's arithmetic.
     Pass("simplify_terms", simplify, requires=("expand",)),

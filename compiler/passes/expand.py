@@ -10,10 +10,11 @@ from __future__ import annotations
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.staged import code_of
+from plait.ir.fused import Fused
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
 from plait.ir.ops import Constrain, InSupport, LogDet, LogProb, array_type
 
-_EXPANDED = (LogProb, Constrain, LogDet, InSupport)
+_EXPANDED = (LogProb, Constrain, LogDet, InSupport, Fused)
 
 
 def expand(graph: Graph) -> Graph:

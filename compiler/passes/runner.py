@@ -20,13 +20,15 @@ class Pass:
         name: how users switch it and how it appears in the history.
         run: its docstring's first sentence shows before ⇒ after.
         requires: passes that must have run.
+        reads_data: whether `run` also takes the data arrays, None where they are traced: what it makes fits those data.
         optional: whether it can be switched off; the others define what the result is.
     """
 
     name: str
-    run: Callable[[Graph], Graph]
+    run: Callable[..., Graph]
     requires: tuple[str, ...] = ()
     optional: bool = True
+    reads_data: bool = False
 
 
 def run_passes(
@@ -34,6 +36,7 @@ def run_passes(
     pipeline: Sequence[Pass],
     switches: Mapping[str, bool],
     on_graph: Callable[[str, Graph], None],
+    data: Sequence[Any] | None = None,
 ) -> Graph:
     """The graph after all passes that are switched on.
 
@@ -42,6 +45,7 @@ def run_passes(
         pipeline: in order.
         switches: passes by name to False (off) or True (on, the default).
         on_graph: called with each pass's name and its verified result.
+        data: the arrays of the graph's data inputs; None where they are traced.
 
     Raises:
         PassError: a switch names no pass, or switches off one that is needed.
@@ -52,7 +56,7 @@ def run_passes(
         if missing := set(p.requires) - done:
             raise PassError(f"pass {p.name!r} needs {sorted(missing)}, which is switched off; switch it off too")
         before = graph
-        graph = p.run(graph)
+        graph = p.run(graph, data) if p.reads_data else p.run(graph)
         verify(graph, frozenset(before.nodes))
         done.add(p.name)
         on_graph(p.name, graph)

@@ -12,7 +12,7 @@ import numpy as np
 from plait.compiler.binding import data_names, known_nodes
 from plait.compiler.importer import Builder
 from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
-from plait.ir.ops import AddN, Apply, Check, Hoist, Input, NotNan, Plate, array_type
+from plait.ir.ops import AddN, Apply, Check, Hoist, Input, Item, NotNan, Plate, array_type
 from plait.ir.types import ArrayType
 
 
@@ -76,7 +76,8 @@ class _Stages(Builder):
     def nan_checks(self, graph: Graph) -> list[Node]:
         """A NaN that crosses into arithmetic poisons value or gradient; what only moves it may drop it again.
 
-        So does an infinity that a product takes; a sum, a minimum or a bound may well be infinite.
+        So does an infinity that a product takes; a sum, a minimum or a bound may well be infinite. The statistics of
+        the host have been data before: those are checked where the rows are.
         """
         checks = []
         harmful: dict[Node, Node] = {}
@@ -85,7 +86,7 @@ class _Stages(Builder):
             if node not in self.known and _calculates(node, _ARITHMETIC):
                 harmful |= {self.env[a]: node for a in reversed(node.args) if a in self.known}
                 factors |= {self.env[a] for a in node.args if a in self.known and _calculates(node, _PRODUCTS)}
-        for node in [n for n in self.hoists if n in harmful]:
+        for node in [n for n in self.hoists if n in harmful and not isinstance(n.op, Item)]:
             t = array_type(node)
             sources = [repr(name) for name in data_names(node)]
             if np.issubdtype(t.dtype, np.floating) and sources:

@@ -1,0 +1,1 @@
+"""Host kernels: statistics of data in numpy and float64, computed once per data set."""

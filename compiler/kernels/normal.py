@@ -1,0 +1,122 @@
+"""The statistics of normal rows with a linear predictor, from the columns of its normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from plait.compiler.analysis.cells import Layout, assign
+from plait.compiler.kernels.least_squares import least_squares
+
+
+@dataclass(frozen=True)
+class NormalStatistics:
+    """Of the rows of a `NormalCells`.
+
+    Called with the response, then the offset, the weights and the known factor of the scale where there are such; then
+    for each block of the predictor its positions and where it has any its coefficients; then the positions of the scale
+    where they differ from row to row.
+
+    Attributes:
+        n: the number of rows.
+        layout: of the cells.
+        has: which of offset, weights and known factor of the scale are there.
+        blocks: for each block of the predictor the number of its columns, and whether it has coefficients.
+        columns: for each column of the design its block and its place there, local ones first: those that have a
+            coefficient in each cell.
+        k: how many of the columns are local.
+        keys: (block, column) of the positions that make the cells; block -1 is the scale's.
+        scale_varies: whether cells differ in their scale, so that nothing is pooled over them.
+        log: whether the response is the logarithm of the values, as for LogNormal.
+        dtype: of the program.
+    """
+
+    n: int
+    layout: Layout
+    has: tuple[bool, bool, bool]
+    blocks: tuple[tuple[int, bool], ...]
+    columns: tuple[tuple[int, int], ...]
+    k: int
+    keys: tuple[tuple[int, int], ...]
+    scale_varies: bool
+    log: bool
+    dtype: np.dtype
+    name: ClassVar[str] = "normal_statistics"
+
+    @property
+    def p(self) -> int:
+        """How many columns have one coefficient for all cells."""
+        return len(self.columns) - self.k
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The results and their shapes: what is empty is left out."""
+        k, p, c = self.k, self.p, self.layout.size
+        cells = (c,) if self.scale_varies else ()
+        shapes = {"count": cells, "constant": (), "residual": cells}
+        shapes |= {"local": (k, k, c), "local_centre": (k, c), "local_rest": (k, c)} if k else {}
+        shapes |= {"common": (p, p), "common_centre": (p,), "common_rest": (p,)} if p else {}
+        shapes |= {"mixed": (k, c, p)} if k and p else {}
+        return shapes | ({"taken": (self.layout.taken, c)} if self.layout.taken else {})
+
+    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The statistics, in the order of `shapes`.
+
+        Raises:
+            LayoutChangedError: the rows do not fit into the layout.
+        """
+        given = iter(arrays)
+        y = _rows(next(given), self.n)
+        offset, weight, factor = (_rows(next(given), self.n) if there else None for there in self.has)
+        positions, coefficients = {}, {}
+        for i, (k, has) in enumerate(self.blocks):
+            positions[i] = next(given)
+            coefficients[i] = _rows(next(given), self.n, k) if has else np.ones((self.n, k))
+        if self.scale_varies:
+            positions[-1] = next(given)
+        cell, taken = self._cells(positions)
+        weight = np.ones(self.n) if weight is None else weight
+        counted = weight > 0
+        y, factor = np.where(counted, y, 1.0), np.where(counted, 1.0 if factor is None else factor, 1.0)
+        logs = np.log(factor) + 0.5 * np.log(2 * np.pi)
+        if self.log:
+            y = np.log(y)
+            logs = logs + y
+        y = y if offset is None else y - offset
+        design = np.zeros((self.n, len(self.columns)))
+        for j, (block, column) in enumerate(self.columns):
+            design[:, j] = coefficients[block][:, column]
+        size, k = self.layout.size, self.k
+        s = least_squares(y, weight / factor**2, design[:, :k], design[:, k:], cell, size, self.dtype)
+        found = {
+            "count": np.bincount(cell, weight, size) if self.scale_varies else np.sum(weight),
+            "constant": -np.sum(weight * logs),
+            "residual": s.residual if self.scale_varies else np.sum(s.residual),
+            "local": s.local.transpose(1, 2, 0),
+            "local_centre": s.local_centre.T,
+            "local_rest": s.local_rest.T,
+            "common": s.common,
+            "common_centre": s.common_centre,
+            "common_rest": s.common_rest,
+            "mixed": s.mixed.transpose(1, 0, 2),
+            "taken": taken,
+        }
+        return tuple(found[name] for name in self.shapes())
+
+    def _cells(self, positions: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        if not self.keys:
+            return np.zeros(self.n, np.int64), np.zeros((0, 1))
+        wanted = positions[-1].shape[-1] if -1 in positions else 1
+        columns = [_rows(positions[b], self.n, self.blocks[b][0] if b >= 0 else wanted)[:, j] for b, j in self.keys]
+        return assign(self.layout, columns)
+
+
+def _rows(x: np.ndarray, n: int, *k: int) -> np.ndarray:
+    """In all rows; floats in float64."""
+    x = np.broadcast_to(x if k else np.reshape(x, -1), (n, *k))
+    return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
+
+
+__all__ = ["NormalStatistics"]

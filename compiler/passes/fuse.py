@@ -1,0 +1,83 @@
+"""fuse: a term of many rows becomes one of few numbers that `prepare` computes.
+
+b: f64[1000] = log_prob y ~ Normal(X @ beta, sigma)      s: (…) = kernel normal_statistics y, X
+log joint = add_n (sum a) (sum b)                     ⇒  b: f64[] = fused 'y' normal_cells beta, sigma, s…
+                                                         log joint = add_n (sum a) b
+
+The rules are in `compiler/rules`, one file for each family of terms. The unsummed terms stay for whoever asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from plait.compiler.binding import known_nodes
+from plait.compiler.host_values import Known
+from plait.compiler.importer import Builder
+from plait.compiler.rules import normal
+from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
+from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
+from plait.ir.ops import AddN, LogProb, Sum, array_type
+
+Rule = Callable[[Scope, Term], Fusion | Refused]
+
+RULES: tuple[tuple[tuple[type, ...], Rule], ...] = ((normal.CLASSES, normal.normal),)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a term."""
+
+    term: Node
+    answer: Fusion | Refused
+
+
+def fuse(graph: Graph, data: Sequence[Any] | None) -> Graph:
+    """Sums rows before they are known: ``sum (log_prob y ~ Normal(X b, s))  ⇒  fused y (statistics of X, y) b s``."""
+    builder, _, instead = _fused(graph, data)
+    if not instead:
+        return graph
+    return with_outputs(builder.nodes, renamed_outputs(graph, instead))
+
+
+def answers(graph: Graph, data: Sequence[Any] | None) -> list[Answer]:
+    """What `fuse` says of each term of a graph, in order."""
+    return _fused(graph, data)[1]
+
+
+def _fused(graph: Graph, data: Sequence[Any] | None) -> tuple[Builder, list[Answer], Mapping[Node, Node]]:
+    builder = Builder()
+    known = known_nodes(graph)
+    scope = Scope(builder, known, Known(graph, builder, data) if data is not None else None)
+    found: list[Answer] = []
+    env: dict[Node, Node] = {}
+    addends = {a for node in graph if isinstance(node.op, AddN) for a in node.args}
+    for node in graph:
+        args = tuple(env[a] for a in node.args)
+        env[node] = node if args == node.args else make(node.op, args, node.loc)
+        builder.nodes.append(env[node])
+        term = node.args[0] if isinstance(node.op, Sum) else node
+        if node in addends and isinstance(term.op, LogProb) and term not in known:
+            answer = _answer(scope, term)
+            found.append(Answer(term, answer))
+            if isinstance(answer, Fusion):
+                env[node] = answer.node
+    changed = any(isinstance(a.answer, Fusion) for a in found)
+    return builder, found, env if changed else {}
+
+
+def _answer(scope: Scope, node: Node) -> Fusion | Refused:
+    term = read_term(scope, node)
+    if isinstance(term, Refused):
+        return term
+    for classes, rule in RULES:
+        if term.cls in classes:
+            return rule(scope, term)
+    return Refused(f"there is no rule for {term.cls.__name__}")
+
+
+__all__ = ["Answer", "answers", "fuse"]

@@ -1,0 +1,217 @@
+"""Normal and LogNormal rows with a linear predictor: their sum of squares from least-squares statistics of the cells.
+
+y_i ~ Normal(Z_i a[c_i] + X_i b, σ s_i)     ⇒     −½ q / σ² − n log σ + const
+
+q = Σ_c |R_c (a_c − a⁰_c) + S_c (b − b⁰) − u_c|² + |T (b − b⁰) − v|² + ρ², see `kernels.least_squares`. Never from raw
+moments, which lose all digits where means are large and spreads small. Sources: Gelman & Hill (2007), Data Analysis
+Using Regression and Multilevel/Hierarchical Models, 18.4 (sufficiency of the least-squares fit); Bates et al. (2015),
+Fitting Linear Mixed-Effects Models Using lme4, J. Stat. Softw. 67(1), eq. 23-31 (the penalized least-squares form).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from numpyro.distributions import LogNormal, Normal
+
+from plait.compiler.analysis.cells import ONE, Entry, Fixed, Layout, lay_out, read
+from plait.compiler.analysis.linear import LinearForm, linear_form, raveled
+from plait.compiler.kernels.normal import NormalStatistics
+from plait.compiler.rules.term import Fusion, Refused, Scope, Term
+from plait.compiler.staged import signature
+from plait.ir.fused import Fused, Kernel
+from plait.ir.graph import Node
+from plait.ir.ops import Const, Item, array_type
+from plait.ir.types import ArrayType, TupleType
+
+CLASSES = (Normal, LogNormal)
+WORTH = 0.8  # of the rows' cost is the most that cells may cost
+
+
+@dataclass(frozen=True)
+class NormalCells:
+    """The sum over all rows, from the frontier, the scale's frontier (where it is not known) and the statistics.
+
+    Attributes:
+        statistics: names of the arguments after the frontiers.
+        n_sources: how many arguments are frontier.
+        layout: of the cells.
+        local: for each local column what its coefficient is the sum of.
+        common: (source, first position, last + 1): the common coefficients side by side.
+        scale: what each cell, or all of them, reads as the scale; None where it is known.
+    """
+
+    statistics: tuple[str, ...]
+    n_sources: int
+    layout: Layout
+    local: tuple[tuple[Entry, ...], ...]
+    common: tuple[tuple[int, int, int], ...]
+    scale: Entry | None
+    name: ClassVar[str] = "normal_cells"
+
+    def __call__(self, *args: Any) -> Any:
+        sources, s = args[: self.n_sources], dict(zip(self.statistics, args[self.n_sources :], strict=True))
+        squares = s["residual"]
+        if self.common:
+            parts = [jnp.ravel(sources[i])[start:stop] for i, start, stop in self.common]
+            b = (parts[0] if len(parts) == 1 else jnp.concatenate(parts)) - s["common_centre"]
+            left = s["common"] @ b - s["common_rest"]
+            squares = squares + left @ left
+        for i in range(len(self.local)):
+            left = -s["local_rest"][i]
+            for j in range(i, len(self.local)):
+                left = left + s["local"][i, j] * (self._coefficient(j, sources, s) - s["local_centre"][j])
+            if self.common:
+                left = left + s["mixed"][i] @ b
+            squares = squares + (left * left if s["residual"].ndim else left @ left)
+        if self.scale is None:
+            return jnp.sum(-0.5 * squares) + s["constant"]
+        scale = read(self.scale, sources, s.get("taken"), self.layout.size)
+        inverse = 1.0 / scale
+        return jnp.sum(-0.5 * (squares * inverse) * inverse - s["count"] * jnp.log(scale)) + s["constant"]
+
+    def _coefficient(self, j: int, sources: Sequence[Any], s: dict[str, Any]) -> Any:
+        entries = [read(entry, sources, s.get("taken"), self.layout.size) for entry in self.local[j]]
+        return sum(entries[1:], start=entries[0])
+
+
+def normal(scope: Scope, term: Term) -> Fusion | Refused:
+    """``Σ_i Normal(y_i | Z_i a[c_i] + X_i b, σ)  ⇒  least-squares statistics of the cells``."""
+    loc, scale = term.parameters["loc"], term.parameters["scale"]
+    if term.value not in scope.known:
+        return Refused("its value is not known from data")
+    mean = linear_form(scope.builder, loc, scope.known, term.rows)
+    spread = linear_form(scope.builder, scale, scope.known, term.rows)
+    if not _is_one_column(spread):
+        return Refused("its scale is computed row by row", "a scale that is one parameter, or one for each group")
+    if scope.values is None:
+        return Refused("the data are traced by jax, and the statistics are computed on the host")
+    return _Fit(scope, term, mean, spread).fusion()
+
+
+def _is_one_column(form: LinearForm) -> bool:
+    """A known array, or one entry of a parameter in each row, perhaps times a known factor."""
+    return not form.blocks or (form.offset is None and len(form.blocks) == 1 and form.blocks[0].k == 1)
+
+
+class _Fit:
+    """One term on its way to statistics."""
+
+    def __init__(self, scope: Scope, term: Term, mean: LinearForm, spread: LinearForm) -> None:
+        self.scope, self.term, self.mean = scope, term, mean
+        self.scale_block = spread.blocks[0] if spread.blocks else None
+        self.factor = self.scale_block.coefficient if self.scale_block else spread.offset
+        self.sources = tuple(dict.fromkeys((*mean.frontier, *spread.frontier)))
+        self.place = {n: i for i, n in enumerate(self.sources)}
+        self.scale_source = self.place[spread.frontier[0]] if spread.frontier else None
+        known = [b.index for b in mean.blocks] + ([self.scale_block.index] if self.scale_block else [])
+        self.positions = dict(zip(map(id, known), scope.values(known), strict=True)) if scope.values else {}
+
+    def fusion(self) -> Fusion | Refused:
+        n = self.term.n
+        scale = None if self.scale_block is None else self.positions[id(self.scale_block.index)]
+        varies = scale is not None and len(scale) > 1
+        columns = [
+            (b, j, self.place[self.mean.frontier[block.source]], self.positions[id(block.index)])
+            for b, block in enumerate(self.mean.blocks)
+            for j in range(block.k)
+        ]
+        local = [c for c in columns if self._is_local(c[0], c[3])]
+        common = [c for c in columns if not self._is_local(c[0], c[3])]
+        keys = [(b, j, source, np.broadcast_to(p, (n, p.shape[1]))[:, j]) for b, j, source, p in local]
+        if varies:
+            assert self.scale_source is not None and scale is not None
+            keys.append((-1, 0, self.scale_source, scale[:, 0]))
+        layout = lay_out([(source, array_type(self.sources[source]).shape, p) for _, _, source, p in keys])
+        entries: list[Entry] = list(layout.entries)
+        scale_entry: Entry | None = None
+        if scale is not None:
+            assert self.scale_source is not None
+            scale_entry = entries.pop() if varies else Fixed(self.scale_source, int(scale[0, 0]))
+        if varies:  # cells can't be pooled: all coefficients are local
+            entries += [Fixed(source, int(p[0, j])) for _, j, source, p in common]
+            local, common = [*local, *common], []
+        groups = self._groups(local)
+        kernel = NormalStatistics(
+            n,
+            layout,
+            (self.mean.offset is not None, self.term.weight is not None, self.factor is not None),
+            tuple((b.k, b.coefficient is not None) for b in self.mean.blocks),
+            tuple((local[g[0]][0], local[g[0]][1]) for g in groups) + tuple((b, j) for b, j, _, _ in common),
+            len(groups),
+            tuple((b, j) for b, j, _, _ in keys),
+            varies,
+            self.term.cls is LogNormal,
+            np.dtype(array_type(self.term.node).dtype),
+        )
+        flops, read_bytes = self._cost(kernel)
+        if flops[1] > WORTH * flops[0]:
+            return Refused(self._why_not(layout), "")
+        stacked = tuple(tuple(entries[i] for i in g) for g in groups)
+        runs = _runs([(source, int(p[0, j])) for _, j, source, p in common])
+        formula = NormalCells(tuple(kernel.shapes()), len(self.sources), layout, stacked, runs, scale_entry)
+        return Fusion(self._emit(kernel, formula), self._notation(kernel), (n, layout.size), flops, read_bytes)
+
+    def _is_local(self, block: int, positions: np.ndarray) -> bool:
+        return len(positions) > 1 or not isinstance(self.mean.blocks[block].index.op, Const)
+
+    def _groups(self, local: Sequence[tuple[int, int, int, np.ndarray]]) -> list[list[int]]:
+        """The local columns by design column: all those of ones are one, whose coefficients add up."""
+        ones = [i for i, (b, _, _, _) in enumerate(local) if self.mean.blocks[b].coefficient is None]
+        rest = [[i] for i in range(len(local)) if i not in ones]
+        return ([ones] if ones else []) + rest
+
+    def _emit(self, kernel: NormalStatistics, formula: NormalCells) -> Node:
+        builder, loc = self.scope.builder, self.term.node.loc
+        value = raveled(builder, self.term.value, self.term.rows)
+        args = [x for x in (value, self.mean.offset, self.term.weight, self.factor) if x is not None]
+        for block in self.mean.blocks:
+            args += [block.index] if block.coefficient is None else [block.index, block.coefficient]
+        args += [self.scale_block.index] if kernel.scale_varies and self.scale_block else []
+        dtype = kernel.dtype
+        types = {name: ArrayType(np.dtype("int32") if name == "taken" else dtype, s) for name, s in kernel.shapes().items()}
+        op = Kernel(tuple(map(array_type, args)), TupleType(tuple(types.values())), kernel)
+        statistics = builder.add(op, args, loc)
+        given = [*self.sources, *(builder.add(Item(i), [statistics], loc) for i in range(len(types)))]
+        fused = signature(Fused, tuple(map(array_type, given)), self.term.op.site, formula)
+        return builder.add(fused, given, loc)
+
+    def _cost(self, kernel: NormalStatistics) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Operations and bytes, of the rows and of the cells."""
+        n, width = kernel.n, sum(k for k, _ in kernel.blocks)
+        k, p, c = kernel.k, kernel.p, kernel.layout.size
+        before = n * (2 * width + 7)
+        gathered = sum(len(g) for g in ()) + 4 * kernel.layout.taken * c
+        after = c * (k * (k + 1) + 2 * k * p + 3 * k) + p * (p + 1) + 3 * p + 6 + gathered
+        held = sum(int(np.prod(shape)) for shape in kernel.shapes().values())
+        item = kernel.dtype.itemsize
+        reads = n * item * (1 + sum(k for k, has in kernel.blocks if has) + sum(len(self.positions[id(b.index)]) > 1 for b in self.mean.blocks))
+        return (before, after), (reads, held * item)
+
+    def _why_not(self, layout: Layout) -> str:
+        if layout.size > 1 and layout.occupied >= self.term.n:
+            return "each of its rows has a mean or a scale of its own"
+        return f"its {self.term.n} rows cost no more than their statistics would"
+
+    def _notation(self, kernel: NormalStatistics) -> str:
+        cells = f"{kernel.layout.size} cells, " if kernel.layout.size > 1 else ""
+        columns = f"{len(kernel.columns)} column{'s' * (len(kernel.columns) != 1)}"
+        return f"−½‖R(φ − φ̂)‖²/σ² − ½ RSS/σ² − n log σ ({cells}{columns})"
+
+
+def _runs(positions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """(source, first, last + 1) of neighbours: 3, 4, 5 are one slice."""
+    runs: list[tuple[int, int, int]] = []
+    for source, position in positions:
+        if runs and runs[-1][0] == source and runs[-1][2] == position:
+            runs[-1] = (source, runs[-1][1], position + 1)
+        else:
+            runs.append((source, position, position + 1))
+    return tuple(runs)
+
+
+__all__ = ["CLASSES", "NormalCells", "normal"]

@@ -1,0 +1,164 @@
+"""A term as rules see it: the distribution without its wrappers, its rows, and what each of them counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.distributions import ExpandedDistribution, Independent, MaskedDistribution
+
+from plait.compiler.importer import Builder
+from plait.compiler.staged import struct
+from plait.ir.graph import Node
+from plait.ir.ops import LogProb, array_type
+from plait.ir.spec import Leaf, Part, Spec, rebuild
+from plait.ir.types import Shape
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a rule does not apply, and what the user can change so that it would; both as the end of a sentence."""
+
+    reason: str
+    edit: str = ""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What stands for a term's sum.
+
+    Attributes:
+        node: a scalar.
+        notation: what is evaluated, in the field's notation.
+        rows: how many rows the user wrote, and how many cells are evaluated in their stead.
+        flops: elementwise operations of one call, before and after.
+        bytes: of data that one call reads, before and after.
+    """
+
+    node: Node
+    notation: str
+    rows: tuple[int, int]
+    flops: tuple[int, int]
+    bytes: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One `log_prob` whose rows count.
+
+    Attributes:
+        node: the `log_prob`.
+        cls: the distribution's class below expansions and event dimensions.
+        parameters: its fields that are arrays.
+        value: what is observed.
+        rows: the shape of its log_prob before events are summed.
+        weight: known, of shape (rows,): what each row counts; None for 1.
+    """
+
+    node: Node
+    cls: type
+    parameters: Mapping[str, Node]
+    value: Node
+    rows: Shape
+    weight: Node | None
+
+    @property
+    def op(self) -> LogProb:
+        assert isinstance(self.node.op, LogProb)
+        return self.node.op
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return int(np.prod(self.rows, dtype=np.int64))
+
+
+@dataclass
+class Scope:
+    """What rules work with.
+
+    Attributes:
+        builder: gets the new nodes.
+        known: the nodes that data alone decide.
+        values: the values of known nodes on the host; None where the data are traced.
+    """
+
+    builder: Builder
+    known: Set[Node]
+    values: Callable[[Sequence[Node]], Sequence[np.ndarray]] | None
+    made: set[Node] = field(default_factory=set)
+
+    def code(self, f: Callable[..., Any], *args: Node) -> Node:
+        """A node of what a traceable function computes."""
+        closed = jax.make_jaxpr(f)(*(struct(array_type(a)) for a in args))
+        (node,) = self.builder.inline(closed, args, args[0].loc)
+        return node
+
+
+def read_term(scope: Scope, node: Node) -> Term | Refused:
+    """Takes a `log_prob` apart; masks and scales become weights."""
+    op = node.op
+    assert isinstance(op, LogProb)
+    part, event, masks, summed = op.dist, 0, [], None
+    while isinstance(part, Spec) and part.cls in (ExpandedDistribution, Independent, MaskedDistribution):
+        inner = part.field("base_dist")
+        assert isinstance(inner, Spec)
+        if part.cls is Independent:
+            event += _static(part.field("reinterpreted_batch_ndims"))
+            summed = _static(inner.field("_batch_shape"))
+        elif part.cls is MaskedDistribution:
+            masks.append((part.field("_mask"), event))
+        elif summed is not None and inner.cls is Independent:
+            return Refused("its events are expanded between two to_event", "one .to_event after .expand")
+        part = inner
+    if not isinstance(part, Spec):
+        return Refused("its distribution is not made of parameters that can be seen")
+    args = node.args[1:]
+    value, rest = node.args[0], list(args[part_leaves(op) :])
+    scale = rest.pop() if op.scaled else None
+    mask = rest.pop() if op.masked else None
+    weights: list[tuple[Node | bool, int]] = [(x, event) for x in (mask, scale) if x is not None]
+    for found, inside in masks:
+        weights.append((args[found.index] if isinstance(found, Leaf) else _static(found), event - inside))
+    if any(isinstance(w, Node) and w not in scope.known for w, _ in weights):
+        return Refused("its mask or scale depends on latents", "mask and scale by data")
+    fields = {name: args[p.index] for name, p in part.fields if isinstance(p, Leaf)}
+    base_events = _static(part.field("_event_shape"))
+    inner_shape = array_type(value).shape[: array_type(value).ndim - len(base_events)]
+    tail = np.broadcast_shapes(inner_shape[-event:], summed[-event:]) if summed is not None and event else ()
+    shape = (*op.out.shape, *tail)  # type: ignore[union-attr]
+    weight = _weight(scope, weights, shape) if weights else None
+    return Term(node, part.cls, fields, value, shape, weight)
+
+
+def part_leaves(op: LogProb) -> int:
+    """How many arguments are leaves of the distribution."""
+    return len(op.ins) - 1 - op.masked - op.scaled
+
+
+def _static(part: Part | None) -> Any:
+    return rebuild(part, ()) if part is not None else ()
+
+
+def _weight(scope: Scope, weights: Sequence[tuple[Node | bool, int]], rows: Shape) -> Node:
+    """The product of masks and scales for each row."""
+    nodes = [w for w, _ in weights if isinstance(w, Node)]
+
+    def code(*values: Any) -> Any:
+        given = iter(values)
+        total: Any = jnp.ones(())
+        for weight, events in weights:
+            x = jnp.asarray(next(given) if isinstance(weight, Node) else weight)
+            x = x.reshape(*x.shape, *(1,) * events)
+            total = jnp.where(x, total, 0.0) if x.dtype == bool else total * x
+        return jnp.broadcast_to(total, rows).reshape(-1)
+
+    closed = jax.make_jaxpr(code)(*(struct(array_type(n)) for n in nodes))
+    return scope.builder.inline(closed, nodes)[0]
+
+
+__all__ = ["Fusion", "Refused", "Scope", "Term", "read_term"]
