@@ -210,7 +210,7 @@ def _squares(s: Statistics, coefficients: Array) -> Array:
 
 def _rows(squares: Array, n: Array, log_sigma: Array) -> Array:
     """Log likelihood of n rows with this sum of squares around their means."""
-    return -0.5 * squares * jnp.exp(-2 * log_sigma) - n * (log_sigma + 0.5 * math.log(2 * math.pi))
+    return -0.5 * squares / jnp.exp(log_sigma) ** 2 - n * (log_sigma + 0.5 * math.log(2 * math.pi))
 
 
 def _normal(x: Array, scale: float) -> Array:
@@ -224,7 +224,7 @@ def _normal_around(x: Array, mean: Array, log_scale: Array) -> Array:
 
 def _half_normal(log_x: Array, scale: float) -> Array:
     """Of HalfNormal(scale), with the log Jacobian of exp."""
-    return -0.5 / scale**2 * jnp.exp(2 * log_x) + math.log(math.sqrt(2 / math.pi) / scale) + log_x
+    return -0.5 / scale**2 * jnp.exp(log_x) ** 2 + math.log(math.sqrt(2 / math.pi) / scale) + log_x
 
 
 # -- the cases --------------------------------------------------------------------------------------------
