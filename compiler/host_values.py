@@ -29,10 +29,14 @@ class Known:
 
 def host_values(graph: Graph, given: dict[Node, Any], wanted: Sequence[Node]) -> dict[Node, np.ndarray]:
     """Values of known nodes as numpy arrays; one compilation for those that are computed."""
-    found = {n: np.asarray(given[n] if n in given else n.op.value) for n in wanted if n in given or isinstance(n.op, Const)}
+    found = {
+        n: np.asarray(given[n] if n in given else n.op.value) for n in wanted if n in given or isinstance(n.op, Const)
+    }
     computed = [n for n in dict.fromkeys(wanted) if n not in found]
     if computed:
-        values = jax.jit(lambda arrays: evaluate(graph, dict(zip(given, arrays, strict=True)), computed))(list(given.values()))
+        values = jax.jit(lambda arrays: evaluate(graph, dict(zip(given, arrays, strict=True)), computed))(
+            list(given.values())
+        )
         found |= zip(computed, map(np.asarray, values), strict=True)
     return found
 

@@ -85,7 +85,7 @@ class CompiledModel:
 
     # -- spaces -----------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """Length of the flat unconstrained vector."""
         return sum(slot.unconstrained.size for slot in self._slots)
@@ -367,7 +367,7 @@ class CompiledModel:
 
     # -- helpers ----------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def dtype(self) -> Any:
         """The dtype of the flat vector."""
         return self._program.lowered.log_joint.results[""].type.dtype  # type: ignore[union-attr]

@@ -149,7 +149,9 @@ def _levels(columns: Sequence[tuple[int, Shape, np.ndarray]]) -> Iterator[tuple[
     for axis, size in enumerate(shape):
         entries = []
         for source, its_shape, p in columns:
-            entry = next((e for e in _views(source, its_shape, size, p) if _in_step(e, size, p, shape, axis, positions)), None)
+            entry = next(
+                (e for e in _views(source, its_shape, size, p) if _in_step(e, size, p, shape, axis, positions)), None
+            )
             if entry is None:
                 break
             entries.append(entry)

@@ -127,7 +127,8 @@ def lower(graph: Graph) -> Lowered:
     after = downstream(graph, lambda n: isinstance(n.op, Kernel))
     needed = ancestors(known)
     kernels = tuple(n for n in graph if n in needed and isinstance(n.op, Kernel))
-    wanted = {*known, *(a for node in (*checks, *kernels) for a in node.args if not isinstance(a.op, Const))}
+    wanted = {*known, *(a for n in checks for a in n.args)}
+    wanted |= {a for n in kernels for a in n.args if not isinstance(a.op, Const)}
 
     def function(role: Role, arguments: tuple[Node, ...]) -> Function:
         mine = set(_frontier(by_role[role].values(), {*params, *arguments}))

@@ -173,7 +173,9 @@ class _Fit:
             args += [block.index] if block.coefficient is None else [block.index, block.coefficient]
         args += [self.scale_block.index] if kernel.scale_varies and self.scale_block else []
         dtype = kernel.dtype
-        types = {name: ArrayType(np.dtype("int32") if name == "taken" else dtype, s) for name, s in kernel.shapes().items()}
+        types = {
+            name: ArrayType(np.dtype("int32") if name == "taken" else dtype, s) for name, s in kernel.shapes().items()
+        }
         op = Kernel(tuple(map(array_type, args)), TupleType(tuple(types.values())), kernel)
         statistics = builder.add(op, args, loc)
         given = [*self.sources, *(builder.add(Item(i), [statistics], loc) for i in range(len(types)))]
@@ -189,7 +191,15 @@ class _Fit:
         after = c * (k * (k + 1) + 2 * k * p + 3 * k) + p * (p + 1) + 3 * p + 6 + gathered
         held = sum(int(np.prod(shape)) for shape in kernel.shapes().values())
         item = kernel.dtype.itemsize
-        reads = n * item * (1 + sum(k for k, has in kernel.blocks if has) + sum(len(self.positions[id(b.index)]) > 1 for b in self.mean.blocks))
+        reads = (
+            n
+            * item
+            * (
+                1
+                + sum(k for k, has in kernel.blocks if has)
+                + sum(len(self.positions[id(b.index)]) > 1 for b in self.mean.blocks)
+            )
+        )
         return (before, after), (reads, held * item)
 
     def _why_not(self, layout: Layout) -> str:
