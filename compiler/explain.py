@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from plait.compiler.certify import Certificate, rolled
+from plait.compiler.importer import Builder
+from plait.compiler.lower.evaluate import RULES
+from plait.compiler.passes.fuse import answers
 from plait.compiler.passes.reroll import look_alikes
+from plait.compiler.rules.term import Refused
+from plait.compiler.staged import code_of
+from plait.ir.fused import Fused
 from plait.ir.graph import Graph, Node, Role, ancestors
-from plait.ir.ops import Apply, Cond, Const, Hoist, Scan, Typed, Value, array_type
+from plait.ir.ops import Apply, Cond, Const, Hoist, Item, Scan, Typed, Value, array_type
 from plait.ir.sites import site_lines
 from plait.ir.types import Loc, TupleType
 
@@ -24,19 +32,33 @@ class Term:
 
     Attributes:
         name: of the site; ``log|J| name`` for the Jacobian of its bijector.
-        text: the term in the model's words.
+        text: the term as the user wrote it.
+        evaluated: what is evaluated in its stead, in the field's notation; empty where the rows themselves are.
+        reason: why rows of data were not fused; empty where they were, and for latents.
+        edit: the smallest change of the model that would let them fuse, where there is one.
         shape: of the unsummed term.
+        rows: how many the user wrote, and how many are evaluated.
         stage: "prepare" where data alone decide it, else "call".
         flops: elementwise operations of each call that no earlier term already did.
-        prepared: the same, done once per data set.
+        written_flops: the same, if the rows were evaluated.
+        bytes: of data and statistics that each call reads.
+        written_bytes: the same, if the rows were evaluated.
+        prepared: operations done once per data set, those in JAX.
         loc: the user's line.
     """
 
     name: str
     text: str
+    evaluated: str
+    reason: str
+    edit: str
     shape: str
+    rows: tuple[int, int]
     stage: str
     flops: int
+    written_flops: int
+    bytes: int
+    written_bytes: int
     prepared: int
     loc: Loc | None
 
@@ -59,8 +81,9 @@ class Explanation:
 
     def __str__(self) -> str:
         out = io.StringIO()
-        console = Console(file=out, width=110, force_terminal=False, markup=False)
+        console = Console(file=out, width=110, force_terminal=False, markup=False, highlight=False)
         console.print(_term_table(self.terms))
+        console.print(_totals(self.terms), soft_wrap=True)
         history = " → ".join(f"{name} {nodes}" for name, nodes, _ in self.passes)
         console.print(f"nodes after each pass: {history}", soft_wrap=True)
         for note in _shortened(self.notes):
@@ -72,14 +95,17 @@ class Explanation:
         return out.getvalue()
 
     def __rich__(self) -> Group:
-        return Group(_term_table(self.terms), *map(Text, _shortened(self.notes)))
+        return Group(_term_table(self.terms), Text(_totals(self.terms)), *map(Text, _shortened(self.notes)))
 
 
 MOST_NOTES = 8  # that are printed
 
 
 def explain(
-    history: Sequence[tuple[str, Graph]], certificate: Certificate | None, notes: Sequence[str] = ()
+    history: Sequence[tuple[str, Graph]],
+    certificate: Certificate | None,
+    notes: Sequence[str] = (),
+    data: Sequence[Any] | None = None,
 ) -> Explanation:
     """Explains a compile from the graphs after each pass.
 
@@ -87,9 +113,11 @@ def explain(
         history: of the compile.
         certificate: of ``check=``.
         notes: what the trace has to say.
+        data: that the program was made for; None where they are traced.
     """
     graph = history[-1][1]
     texts = {line.name: f"{line.name} {line.text}" for line in site_lines(rolled(history))}
+    fused = _fused(history, data)
     prepared = _prepared(graph)
     done: set[Node] = set()
     terms = []
@@ -97,15 +125,73 @@ def explain(
     outputs += [(f"log|J| {name}", name, n) for name, n in graph.named(Role.JACOBIAN).items()]
     for name, site, node in outputs:
         mine = _ancestors_up_to_values(node) - done
-        done |= mine
+        at = fused.get(name, _AsWritten())
+        if not at.flops:
+            done |= mine
         now = sum(flops(n) for n in mine if n not in prepared)
-        before = sum(flops(n) for n in mine if n in prepared)
-        stage = "prepare" if node in prepared else "call"
-        text = texts.get(site, "") if name == site else "log |dx/du|"
-        shape = str(array_type(node)).partition("[")[2].rpartition("]")[0]
-        terms.append(Term(name, text, f"[{shape}]", stage, now, before, node.loc))
+        read = sum(_bytes(n) for n in mine if isinstance(n.op, Hoist))
+        n = math.prod(array_type(node).shape)
+        terms.append(
+            Term(
+                name,
+                texts.get(site, "") if name == site else "log |dx/du|",
+                at.evaluated,
+                at.reason,
+                at.edit,
+                f"[{str(array_type(node)).partition('[')[2].rpartition(']')[0]}]",
+                (at.rows or n, at.cells or n),
+                "prepare" if node in prepared else "call",
+                at.flops or now,
+                now,
+                at.bytes or read,
+                read,
+                sum(flops(n) for n in mine if n in prepared),
+                node.loc,
+            )
+        )
     passes = tuple((name, len(g.nodes), sum(flops(n) for n in g)) for name, g in history)
     return Explanation(tuple(terms), passes, certificate, (*notes, *_kept_apart(history)))
+
+
+@dataclass(frozen=True)
+class _AsWritten:
+    """What `fuse` made of a term; nothing by default."""
+
+    evaluated: str = ""
+    reason: str = ""
+    edit: str = ""
+    rows: int = 0
+    cells: int = 0
+    flops: int = 0
+    bytes: int = 0
+
+
+def _fused(history: Sequence[tuple[str, Graph]], data: Sequence[Any] | None) -> dict[str, _AsWritten]:
+    """The rules' answers by site; they are asked again, as nobody else wants to know."""
+    names = [name for name, _ in history]
+    if "fuse" not in names:
+        return {}
+    found = {}
+    for term in answers(history[names.index("fuse") - 1][1], data):
+        if isinstance(term.answer, Refused):
+            found[term.site] = _AsWritten("", term.answer.reason, term.answer.edit)
+        else:
+            cost = sum(map(flops, code_nodes(term.answer.node)))
+            read = sum(_bytes(a) for a in term.answer.node.args if isinstance(a.op, Item))
+            found[term.site] = _AsWritten(term.notation, "", "", term.rows, term.answer.cells, cost, read)
+    return found
+
+
+def code_nodes(fused: Node) -> list[Node]:
+    """The equations of a fused term."""
+    builder = Builder()
+    builder.inline(code_of(RULES[Fused], fused.op, tuple(map(array_type, fused.args))), fused.args)
+    return builder.nodes
+
+
+def _bytes(node: Node) -> int:
+    t = array_type(node)
+    return t.size * t.dtype.itemsize
 
 
 def _shortened(notes: Sequence[str]) -> list[str]:
@@ -146,14 +232,40 @@ _FREE = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_ty
 
 def _term_table(terms: Sequence[Term]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("term", "evaluated", "shape", "stage"):
-        table.add_column(column, overflow="fold")
-    for column in ("ops/call", "ops/data set"):
-        table.add_column(column, justify="right")
-    table.add_column("line")
+    table.add_column("term", overflow="fold", ratio=1)
+    for column in ("rows", "ops/call", "bytes/call", "ops/data set"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("line", no_wrap=True)
     for t in terms:
-        table.add_row(t.name, t.text, t.shape, t.stage, str(t.flops), str(t.prepared), str(t.loc or ""))
+        table.add_row(
+            _in_words(t),
+            _change(*t.rows),
+            _change(t.written_flops, t.flops),
+            _change(t.written_bytes, t.bytes),
+            f"{t.prepared:,}",
+            str(t.loc or ""),
+        )
     return table
+
+
+def _in_words(term: Term) -> Text:
+    """What the user wrote, and below it what became of it."""
+    text = Text(term.text if not term.name.startswith("log|J|") else term.name)
+    if term.evaluated:
+        text.append(f"\n  ⇒ {term.evaluated}", style="green")
+    if term.reason:
+        edit = f"; to fuse them: {term.edit}" if term.edit else ""
+        text.append(f"\n  rows stay: {term.reason}{edit}", style="yellow")
+    return text
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+
+
+def _totals(terms: Sequence[Term]) -> str:
+    before, after = sum(t.written_flops for t in terms), sum(t.flops for t in terms)
+    return f"operations of a call: {_change(before, after)}"
 
 
 def _prepared(graph: Graph) -> set[Node]:

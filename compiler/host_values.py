@@ -29,9 +29,8 @@ class Known:
 
 def host_values(graph: Graph, given: dict[Node, Any], wanted: Sequence[Node]) -> dict[Node, np.ndarray]:
     """Values of known nodes as numpy arrays; one compilation for those that are computed."""
-    found = {
-        n: np.asarray(given[n] if n in given else n.op.value) for n in wanted if n in given or isinstance(n.op, Const)
-    }
+    found = {n: np.asarray(n.op.value) for n in wanted if isinstance(n.op, Const)}
+    found |= {n: np.asarray(given[n]) for n in wanted if n in given}
     computed = [n for n in dict.fromkeys(wanted) if n not in found]
     if computed:
         values = jax.jit(lambda arrays: evaluate(graph, dict(zip(given, arrays, strict=True)), computed))(

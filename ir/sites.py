@@ -21,6 +21,7 @@ from plait.ir.ops import (
     Sample,
     Scan,
     Site,
+    Value,
     array_type,
 )
 from plait.ir.spec import Part, Spec, spec_text
@@ -53,7 +54,7 @@ def site_lines(graph: Graph) -> list[SiteLine]:
 
 
 def _lines(graph: Graph, inputs: Mapping[Node, str], steps: Sequence[int]) -> Iterator[SiteLine]:
-    shown = _expressions(graph, inputs)
+    shown = expressions(graph, inputs)
     for node in graph:
         if isinstance(node.op, Scan):
             yield from _lines(node.op.body, _body_inputs(node, shown), (*steps, node.op.length))
@@ -130,7 +131,7 @@ def _body_inputs(node: Node, shown: Mapping[Node, str]) -> dict[Node, str]:
 # -- expressions ----------------------------------------------------------------------------------------
 
 
-def _expressions(graph: Graph, inputs: Mapping[Node, str]) -> dict[Node, str]:
+def expressions(graph: Graph, inputs: Mapping[Node, str]) -> dict[Node, str]:
     """Every value: a name, short arithmetic of names, or ``f(what it depends on)``."""
     shown: dict[Node, str] = {}
     for node in graph:
@@ -147,7 +148,7 @@ def _expressions(graph: Graph, inputs: Mapping[Node, str]) -> dict[Node, str]:
 
 
 def _is_named(node: Node) -> bool:
-    return isinstance(node.op, (Site, Input, Deterministic, Param))
+    return isinstance(node.op, (Site, Input, Deterministic, Param, Value)) and bool(node.op.label)
 
 
 def _constant(op: Const) -> str:
@@ -239,4 +240,4 @@ def _call(names: Sequence[str]) -> str:
     return f"f({', '.join(names[:MOST])}{', …' * (len(names) > MOST)})"
 
 
-__all__ = ["SiteLine", "site_lines"]
+__all__ = ["SiteLine", "expressions", "site_lines"]

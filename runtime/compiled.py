@@ -357,8 +357,9 @@ class CompiledModel:
         return self._program.history
 
     def explain(self) -> Explanation:
-        """What each term costs, at which stage; print it."""
-        return explain(self._program.history, self.certificate, self._program.notes)
+        """What you wrote, what is evaluated, at which cost, and why rows were not fused; print it."""
+        data = None if any(map(is_tracer, self._data)) else self._data
+        return explain(self._program.history, self.certificate, self._program.notes, data)
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())

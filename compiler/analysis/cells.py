@@ -110,8 +110,8 @@ def lay_out(columns: Sequence[tuple[int, Shape, np.ndarray]]) -> Layout:
     slots: dict[bytes, int] = {}
     for _, _, positions in columns:
         slots.setdefault(positions.tobytes(), len(slots))
-    entries = tuple(Taken(source, slots[positions.tobytes()]) for source, _, positions in columns)
-    return Layout(_bucket(distinct), entries, len(slots), distinct)
+    taken = tuple(Taken(source, slots[positions.tobytes()]) for source, _, positions in columns)
+    return Layout(_bucket(distinct), taken, len(slots), distinct)
 
 
 def assign(layout: Layout, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +192,7 @@ def _joined(keys: np.ndarray) -> np.ndarray:
 
 
 def _bucket(n: int) -> int:
-    """Room for some more cells, so that other data seldom need another program: the next of 8, 10, 12, 14, 16, 20, …."""
+    """Room for some more cells, so that other data seldom need another program: the next of 8, 9, 10, …, 18, 20, …."""
     if n <= 8:
         return 8
     step = 2 ** (n - 1).bit_length() // 8

@@ -96,7 +96,7 @@ class _Triangles:
 
     def __init__(self, rows: np.ndarray, cell: np.ndarray, n_cells: int, k: int) -> None:
         self.k, width = k, rows.shape[1]
-        if k == 0 and width > 1 or n_cells == 1 and k == 0:
+        if (k == 0 and width > 1) or (n_cells == 1 and k == 0):
             self.cells = np.zeros((n_cells, 0, width))
             over = rows
         else:
@@ -188,7 +188,7 @@ def _triangles(rows: np.ndarray, cell: np.ndarray, n_cells: int) -> np.ndarray:
 
 def _r(stack: np.ndarray) -> np.ndarray:
     """R of each matrix of a stack, square."""
-    return np.linalg.qr(stack, mode="r") if len(stack) else np.zeros((0, stack.shape[-1], stack.shape[-1]))
+    return np.asarray(np.linalg.qr(stack, mode="r")) if len(stack) else np.zeros((0, stack.shape[-1], stack.shape[-1]))
 
 
 def _padded(rows: np.ndarray, n: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from plait.compiler.analysis.cells import Layout, assign
 from plait.compiler.kernels.least_squares import least_squares
+from plait.ir.types import Shape
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class NormalStatistics:
         """How many columns have one coefficient for all cells."""
         return len(self.columns) - self.k
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
+    def shapes(self) -> dict[str, Shape]:
         """The results and their shapes: what is empty is left out."""
         k, p, c = self.k, self.p, self.layout.size
         cells = (c,) if self.scale_varies else ()
-        shapes = {"count": cells, "constant": (), "residual": cells}
+        shapes: dict[str, Shape] = {"count": cells, "constant": (), "residual": cells}
         shapes |= {"local": (k, k, c), "local_centre": (k, c), "local_rest": (k, c)} if k else {}
         shapes |= {"common": (p, p), "common_centre": (p,), "common_rest": (p,)} if p else {}
         shapes |= {"mixed": (k, c, p)} if k and p else {}

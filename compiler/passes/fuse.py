@@ -13,15 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
 from plait.compiler.rules import normal
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
-from plait.ir.ops import AddN, LogProb, Sum, array_type
+from plait.ir.ops import AddN, LogProb, Sum
+from plait.ir.sites import expressions
 
 Rule = Callable[[Scope, Term], Fusion | Refused]
 
@@ -30,10 +29,19 @@ RULES: tuple[tuple[tuple[type, ...], Rule], ...] = ((normal.CLASSES, normal.norm
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a term."""
+    """What became of a term.
 
-    term: Node
+    Attributes:
+        site: whose term it is.
+        answer: of the rules. Latents, whose rows are all different, have none.
+        rows: how many the user wrote.
+        notation: what is evaluated, in the field's notation, with the model's names.
+    """
+
+    site: str
     answer: Fusion | Refused
+    rows: int = 0
+    notation: str = ""
 
 
 def fuse(graph: Graph, data: Sequence[Any] | None) -> Graph:
@@ -61,23 +69,25 @@ def _fused(graph: Graph, data: Sequence[Any] | None) -> tuple[Builder, list[Answ
         env[node] = node if args == node.args else make(node.op, args, node.loc)
         builder.nodes.append(env[node])
         term = node.args[0] if isinstance(node.op, Sum) else node
-        if node in addends and isinstance(term.op, LogProb) and term not in known:
-            answer = _answer(scope, term)
-            found.append(Answer(term, answer))
-            if isinstance(answer, Fusion):
-                env[node] = answer.node
+        if node in addends and isinstance(term.op, LogProb) and term not in known and term.args[0] in known:
+            found.append(_answer(scope, term))
+            if isinstance(found[-1].answer, Fusion):
+                env[node] = found[-1].answer.node
     changed = any(isinstance(a.answer, Fusion) for a in found)
     return builder, found, env if changed else {}
 
 
-def _answer(scope: Scope, node: Node) -> Fusion | Refused:
+def _answer(scope: Scope, node: Node) -> Answer:
+    assert isinstance(node.op, LogProb)
     term = read_term(scope, node)
     if isinstance(term, Refused):
-        return term
-    for classes, rule in RULES:
-        if term.cls in classes:
-            return rule(scope, term)
-    return Refused(f"there is no rule for {term.cls.__name__}")
+        return Answer(node.op.site, term)
+    rule = next((rule for classes, rule in RULES if term.cls in classes), None)
+    answer = Refused(f"there is no rule for {term.cls.__name__}") if rule is None else rule(scope, term)
+    if isinstance(answer, Refused):
+        return Answer(node.op.site, answer, term.n)
+    shown = expressions(Graph(tuple(scope.builder.nodes)), {})
+    return Answer(node.op.site, answer, term.n, answer.notation.format(*(shown[n] for n in answer.named)))
 
 
 __all__ = ["Answer", "answers", "fuse"]

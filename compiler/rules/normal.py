@@ -11,14 +11,14 @@ Fitting Linear Mixed-Effects Models Using lme4, J. Stat. Softw. 67(1), eq. 23-31
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import LogNormal, Normal
 
-from plait.compiler.analysis.cells import ONE, Entry, Fixed, Layout, lay_out, read
+from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
 from plait.compiler.analysis.linear import LinearForm, linear_form, raveled
 from plait.compiler.kernels.normal import NormalStatistics
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
@@ -124,7 +124,8 @@ class _Fit:
         common = [c for c in columns if not self._is_local(c[0], c[3])]
         keys = [(b, j, source, np.broadcast_to(p, (n, p.shape[1]))[:, j]) for b, j, source, p in local]
         if varies:
-            assert self.scale_source is not None and scale is not None
+            assert self.scale_source is not None
+            assert scale is not None
             keys.append((-1, 0, self.scale_source, scale[:, 0]))
         layout = lay_out([(source, array_type(self.sources[source]).shape, p) for _, _, source, p in keys])
         entries: list[Entry] = list(layout.entries)
@@ -148,13 +149,12 @@ class _Fit:
             self.term.cls is LogNormal,
             np.dtype(array_type(self.term.node).dtype),
         )
-        flops, read_bytes = self._cost(kernel)
-        if flops[1] > WORTH * flops[0]:
-            return Refused(self._why_not(layout), "")
+        if _cost(kernel) > WORTH * n * (2 * sum(k for k, _ in kernel.blocks) + 7):
+            return self._not_worth(layout)
         stacked = tuple(tuple(entries[i] for i in g) for g in groups)
         runs = _runs([(source, int(p[0, j])) for _, j, source, p in common])
         formula = NormalCells(tuple(kernel.shapes()), len(self.sources), layout, stacked, runs, scale_entry)
-        return Fusion(self._emit(kernel, formula), self._notation(kernel), (n, layout.size), flops, read_bytes)
+        return Fusion(self._emit(kernel, formula), *self._notation(kernel), layout.size)
 
     def _is_local(self, block: int, positions: np.ndarray) -> bool:
         return len(positions) > 1 or not isinstance(self.mean.blocks[block].index.op, Const)
@@ -182,35 +182,33 @@ class _Fit:
         fused = signature(Fused, tuple(map(array_type, given)), self.term.op.site, formula)
         return builder.add(fused, given, loc)
 
-    def _cost(self, kernel: NormalStatistics) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Operations and bytes, of the rows and of the cells."""
-        n, width = kernel.n, sum(k for k, _ in kernel.blocks)
-        k, p, c = kernel.k, kernel.p, kernel.layout.size
-        before = n * (2 * width + 7)
-        gathered = sum(len(g) for g in ()) + 4 * kernel.layout.taken * c
-        after = c * (k * (k + 1) + 2 * k * p + 3 * k) + p * (p + 1) + 3 * p + 6 + gathered
-        held = sum(int(np.prod(shape)) for shape in kernel.shapes().values())
-        item = kernel.dtype.itemsize
-        reads = (
-            n
-            * item
-            * (
-                1
-                + sum(k for k, has in kernel.blocks if has)
-                + sum(len(self.positions[id(b.index)]) > 1 for b in self.mean.blocks)
-            )
-        )
-        return (before, after), (reads, held * item)
+    def _not_worth(self, layout: Layout) -> Refused:
+        if layout.size > 1 and 2 * layout.occupied > self.term.n:
+            reason = f"its {self.term.n} rows have {layout.occupied} different means or scales"
+            return Refused(reason, "fewer groups would make cells")
+        return Refused(f"its {self.term.n} rows cost no more than their statistics would")
 
-    def _why_not(self, layout: Layout) -> str:
-        if layout.size > 1 and layout.occupied >= self.term.n:
-            return "each of its rows has a mean or a scale of its own"
-        return f"its {self.term.n} rows cost no more than their statistics would"
+    def _notation(self, kernel: NormalStatistics) -> tuple[str, tuple[Node, ...]]:
+        """In the field's notation, and the nodes that it names: the scale and then the coefficients."""
+        scale = [] if self.scale_source is None else [self.sources[self.scale_source]]
+        named = (*scale, *self.mean.frontier)
+        phi = ", ".join(f"{{{i}}}" for i in range(len(scale), len(named)))
+        at_cell = "_c" if kernel.layout.size > 1 else ""
+        squares = f"‖R{at_cell}(φ{at_cell} − φ̂{at_cell})‖²" if kernel.columns else ""
+        squares = f"Σ_c {squares}" if at_cell and squares and not kernel.scale_varies else squares
+        squares = f"{squares} + RSS" if squares else "RSS"
+        if kernel.scale_varies:
+            text = f"Σ_c [−½ ({squares}_c)/{{0}}_c² − n_c log {{0}}_c]"
+        else:
+            text = f"−½ ({squares}){'/{0}² − n log {0}' if scale else ''}"
+        return text + (f",  φ = {phi}" if phi else ""), named
 
-    def _notation(self, kernel: NormalStatistics) -> str:
-        cells = f"{kernel.layout.size} cells, " if kernel.layout.size > 1 else ""
-        columns = f"{len(kernel.columns)} column{'s' * (len(kernel.columns) != 1)}"
-        return f"−½‖R(φ − φ̂)‖²/σ² − ½ RSS/σ² − n log σ ({cells}{columns})"
+
+def _cost(kernel: NormalStatistics) -> int:
+    """About the operations of a call."""
+    k, p, cells = kernel.k, kernel.p, kernel.layout.size
+    gathers = 4 * kernel.layout.taken * cells
+    return cells * (k * (k + 1) + 2 * k * p + 3 * k) + p * (p + 1) + 3 * p + 6 + gathers
 
 
 def _runs(positions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:

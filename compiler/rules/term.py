@@ -33,17 +33,15 @@ class Fusion:
 
     Attributes:
         node: a scalar.
-        notation: what is evaluated, in the field's notation.
-        rows: how many rows the user wrote, and how many cells are evaluated in their stead.
-        flops: elementwise operations of one call, before and after.
-        bytes: of data that one call reads, before and after.
+        notation: what is evaluated, in the field's notation, with {0}, {1}, … for `named`.
+        named: nodes that the notation speaks of.
+        cells: how many are evaluated in the rows' stead.
     """
 
     node: Node
     notation: str
-    rows: tuple[int, int]
-    flops: tuple[int, int]
-    bytes: tuple[int, int]
+    named: tuple[Node, ...]
+    cells: int
 
 
 @dataclass(frozen=True)
