@@ -15,7 +15,6 @@ which C. Loader (2000, Fast and accurate computation of binomial probabilities) 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +56,7 @@ class Family:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows that count: their weights, and the cell of each."""
+    """The rows that count, in the order of their cells: the weight and the cell of each."""
 
     weights: np.ndarray
     cell: np.ndarray
@@ -69,20 +68,23 @@ class _Rows:
         return self.sum(np.ones_like(self.weights))
 
     def sum(self, x: np.ndarray) -> np.ndarray:
-        weighted = (x.T * self.weights).T.reshape(len(x), math.prod(x.shape[1:]))
-        columns = [np.bincount(self.cell, weights=column, minlength=self.n_cells) for column in weighted.T]
-        return np.stack(columns, axis=-1, dtype=float).reshape(self.n_cells, *x.shape[1:])
+        return self.reduced(np.add, x.T * self.weights, 0.0).T
 
     def mean(self, x: np.ndarray) -> np.ndarray:
-        """The mean of each cell, 0 where it is empty; in two passes, as one running sum of 1e6 rows loses digits."""
-        mean = _ratio(self.sum(x), self.n)
-        return mean + _ratio(self.sum(x - mean[self.cell]), self.n)
+        """The mean of each cell, 0 where it is empty."""
+        return _ratio(self.sum(x), self.n)
 
     def least(self, x: np.ndarray) -> np.ndarray:
         """The least value of each cell, 1 where it is empty."""
-        found = np.full(self.n_cells, np.inf)
-        np.minimum.at(found, self.cell, x)
-        return np.where(np.isfinite(found), found, 1.0)
+        return self.reduced(np.minimum, x, 1.0)
+
+    def reduced(self, ufunc: np.ufunc, x: np.ndarray, empty: float) -> np.ndarray:
+        """Over the rows, which are the last axis; by `reduceat`, as it adds in pairs: a running sum loses digits."""
+        present, starts = np.unique(self.cell, return_index=True)
+        result = np.full((*x.shape[:-1], self.n_cells), empty)
+        if len(present):
+            result[..., present] = ufunc.reduceat(np.ascontiguousarray(x), starts, axis=-1)
+        return result
 
 
 def _positive(x: np.ndarray) -> np.ndarray:
@@ -99,9 +101,10 @@ def _over_rows(function: Callable[..., Statistics]) -> Callable[..., Statistics]
     def statistics(
         y: np.ndarray, weights: np.ndarray, cell: np.ndarray, n_cells: int, known: tuple[np.ndarray, ...]
     ) -> Statistics:
-        kept = np.asarray(weights) > 0
-        rows = _Rows(np.asarray(weights, float)[kept], np.asarray(cell)[kept], n_cells)
-        return function(rows, *(np.asarray(x, float)[kept] for x in (y, *known)))
+        kept = np.flatnonzero(np.asarray(weights) > 0)
+        order = kept[np.argsort(np.asarray(cell)[kept], kind="stable")]
+        rows = _Rows(np.asarray(weights, float)[order], np.asarray(cell)[order], n_cells)
+        return function(rows, *(np.asarray(x, float)[order] for x in (y, *known)))
 
     return statistics
 
