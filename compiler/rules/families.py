@@ -15,6 +15,7 @@ which C. Loader (2000, Fast and accurate computation of binomial probabilities) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -133,7 +134,7 @@ def _stirling_rest(xp: Any, log_gamma: Callable[[Any], Any], x: Any) -> Any:
     """``log Γ(x + 1) − (x·log x − x)`` for x ≥ 0: of the order of log x, and 0 at 0."""
     below = x < (10.0 if xp.result_type(x) == np.float64 else 4.0)  # from there on the series is exact to the dtype
     large, small = xp.where(below, 10.0, x), xp.where(below, x, 1.0)
-    series = 0.5 * xp.log(2 * np.pi * large) + _polynomial(_STIRLING, 1 / (large * large)) / large
+    series = 0.5 * xp.log(2 * math.pi * large) + _polynomial(_STIRLING, 1 / (large * large)) / large
     return xp.where(below, log_gamma(small + 1) - small * xp.log(xp.where(small > 0, small, 1.0)) + small, series)
 
 
@@ -328,7 +329,7 @@ def _half_normal(rows: _Rows, y: np.ndarray) -> Statistics:
 def _half_normal_scale(scale: Array, n: Array, rms: Array) -> Array:
     """``½·log(2/π) − log σ − ½·(y/σ)²``."""
     scale = _filled(n, scale, 1.0)
-    return n * (0.5 * np.log(2 / np.pi) - jnp.log(scale) - 0.5 * (rms / scale) ** 2)
+    return n * (0.5 * math.log(2 / math.pi) - jnp.log(scale) - 0.5 * (rms / scale) ** 2)
 
 
 def _pareto(rows: _Rows, y: np.ndarray) -> Statistics:

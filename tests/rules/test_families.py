@@ -7,12 +7,14 @@ from functools import cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import mpmath as mp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import pytest
 
+from plait.compiler.rules import families
 from plait.compiler.rules.families import FAMILIES
 
 N, CELLS, K = 40, 4, 3
@@ -468,6 +470,53 @@ def test_the_fields_are_those_that_numpyro_stores(case):
         np.testing.assert_allclose(stored[name], value, rtol=1e-14)
     for name, value in zip(FAMILIES[case.family].known, known, strict=True):
         np.testing.assert_array_equal(stored[name], value)
+
+
+@pytest.mark.parametrize(
+    ("family", "known"),
+    [(dist.BernoulliProbs, ()), (dist.BinomialProbs, (np.array([1.0]),))],
+    ids=["Bernoulli", "Binomial"],
+)
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("y", [0, 1])
+def test_probabilities_of_zero_and_one_are_clamped_as_numpyros(family, known, p, y):
+    y = np.array([y])
+    found = FAMILIES[family].statistics(y, np.ones(1), np.zeros(1, int), 1, known)
+    (value,) = FAMILIES[family].log_density(jnp.array([p]), *found)
+    np.testing.assert_allclose(value, family(p, *known).log_prob(y)[0], rtol=1e-12, atol=1e-300)
+
+
+def test_a_certain_success_after_no_failure():
+    """``1·log 1``, where NumPyro says −inf."""
+    found = FAMILIES[dist.GeometricProbs].statistics(np.zeros(3), np.ones(3), np.zeros(3, int), 1, ())
+    value, slope = jax.value_and_grad(lambda p: FAMILIES[dist.GeometricProbs].log_density(p, *found)[0])(1.0)
+    assert (value, slope) == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_float32_stays_float32(dtype):
+    for case in CASES:
+        parameters, known, cell, y = drawn(case, N, CELLS)
+        found = [x.astype(dtype) for x in statistics(case, y, np.ones(N), cell, CELLS, known)]
+        at = [jnp.asarray(p, dtype) for p in parameters]
+        assert jax.eval_shape(FAMILIES[case.family].log_density, *at, *found).dtype == dtype
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-12, 0.5, 3.0, 9.99, 10.0, 11.5, 30.0, 1e6])
+def test_what_remains_of_a_log_factorial(x):
+    right = mp.loggamma(mp.mpf(x) + 1) - (x * mp.log(x) - x if x else 0)
+    np.testing.assert_allclose(families._host_rest(np.array(x)), float(right), rtol=0, atol=5e-15)
+
+
+@pytest.mark.parametrize("b", [1e-12, 1.0, 1e6])
+@pytest.mark.parametrize(
+    "ratio", [1e-280, 0.06, 0.07, 0.8, 0.82, 1 - 1e-9, 1.0, 1 + 1e-9, 1.22, 1.25, 15.9, 16.1, 1e300]
+)
+def test_a_divergence_keeps_its_digits(ratio, b):
+    a = ratio * b
+    right = mp.mpf(a) - b - b * (mp.log(mp.mpf(a)) - mp.log(mp.mpf(b)))
+    np.testing.assert_allclose(families._host_divergence(np.array(a), np.array(b)), float(right), rtol=2e-14)
+    np.testing.assert_allclose(families._from(jnp.array(a), jnp.array(b)), float(right), rtol=2e-14)
 
 
 def test_every_family_has_a_case():
