@@ -4,6 +4,7 @@ from plait.compiler.passes.check_data import check_data
 from plait.compiler.passes.density import density
 from plait.compiler.passes.expand import expand
 from plait.compiler.passes.fuse import fuse
+from plait.compiler.passes.late_gathers import late_gathers
 from plait.compiler.passes.reroll import reroll
 from plait.compiler.passes.runner import Pass, run_passes
 from plait.compiler.passes.simplify import simplify
@@ -22,6 +23,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("vectorize_scans", vectorize_scans, requires=("density",)),
     # While supports are still ops with a name: afterwards they are anonymous comparisons.
     Pass("check_data", check_data, requires=("density",)),
+    # After check_data, which names the index that the user wrote; before fuse, which asks what rows have in common.
+    Pass("late_gathers", late_gathers, requires=("density",)),
     # Before expand, which would hide the bijectors that `CompiledModel.unconstrain` inverts.
     Pass("unconstrain", unconstrain, requires=("density",), optional=False),
     # Knows distributions, so before they become arithmetic; after check_data, which looks at rows.

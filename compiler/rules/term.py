@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -53,7 +53,8 @@ class Term:
         cls: the distribution's class below expansions and event dimensions.
         parameters: its fields that are arrays.
         value: what is observed.
-        rows: the shape of its log_prob before events are summed.
+        event: the shape of one row's value.
+        rows: the shape of its log_prob before events are summed by to_event.
         weight: known, of shape (rows,): what each row counts; None for 1.
     """
 
@@ -61,6 +62,7 @@ class Term:
     cls: type
     parameters: Mapping[str, Node]
     value: Node
+    event: Shape
     rows: Shape
     weight: Node | None
 
@@ -75,6 +77,9 @@ class Term:
         return int(np.prod(self.rows, dtype=np.int64))
 
 
+Values = Callable[[Sequence[Node]], Sequence[np.ndarray]]  # of known nodes, on the host
+
+
 @dataclass
 class Scope:
     """What rules work with.
@@ -87,14 +92,7 @@ class Scope:
 
     builder: Builder
     known: Set[Node]
-    values: Callable[[Sequence[Node]], Sequence[np.ndarray]] | None
-    made: set[Node] = field(default_factory=set)
-
-    def code(self, f: Callable[..., Any], *args: Node) -> Node:
-        """A node of what a traceable function computes."""
-        closed = jax.make_jaxpr(f)(*(struct(array_type(a)) for a in args))
-        (node,) = self.builder.inline(closed, args, args[0].loc)
-        return node
+    values: Values | None
 
 
 def read_term(scope: Scope, node: Node) -> Term | Refused:
@@ -125,12 +123,12 @@ def read_term(scope: Scope, node: Node) -> Term | Refused:
     if any(isinstance(w, Node) and w not in scope.known for w, _ in weights):
         return Refused("its mask or scale depends on latents", "mask and scale by data")
     fields = {name: args[p.index] for name, p in part.fields if isinstance(p, Leaf)}
-    base_events = _static(part.field("_event_shape"))
-    inner_shape = array_type(value).shape[: array_type(value).ndim - len(base_events)]
+    of_value = _static(part.field("_event_shape"))
+    inner_shape = array_type(value).shape[: array_type(value).ndim - len(of_value)]
     tail = np.broadcast_shapes(inner_shape[-event:], summed[-event:]) if summed is not None and event else ()
     shape = (*op.out.shape, *tail)  # type: ignore[union-attr]
     weight = _weight(scope, weights, shape) if weights else None
-    return Term(node, part.cls, fields, value, shape, weight)
+    return Term(node, part.cls, fields, value, of_value, shape, weight)
 
 
 def part_leaves(op: LogProb) -> int:
@@ -159,4 +157,4 @@ def _weight(scope: Scope, weights: Sequence[tuple[Node | bool, int]], rows: Shap
     return scope.builder.inline(closed, nodes)[0]
 
 
-__all__ = ["Fusion", "Refused", "Scope", "Term", "read_term"]
+__all__ = ["Fusion", "Refused", "Scope", "Term", "Values", "read_term"]
