@@ -2,7 +2,8 @@
 
 Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Cond, Apply, Item.
 While a jaxpr becomes the model graph, beside those: Steps, LoopBegin, LoopEnd.
-Density graph, beside those: Value, Flat, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard, Hoist.
+Density graph, beside those: Value, Flat, Split, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard,
+Hoist.
 """
 
 from __future__ import annotations
@@ -458,7 +459,7 @@ class Value(Op):
 
 @dataclass(frozen=True, slots=True)
 class Flat(Op):
-    """A site's part of the flat unconstrained vector, in the site's unconstrained shape."""
+    """A site's part of the flat unconstrained vector or of a piece of it, in the site's unconstrained shape."""
 
     offset: int
     type: ArrayType
@@ -471,6 +472,21 @@ class Flat(Op):
 
     def text(self, names: list[str]) -> str:
         return f"flat {names[0]}[{self.offset}:{self.offset + self.type.size}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Split(Op):
+    """A vector cut into vectors of these lengths, which are its items."""
+
+    lengths: tuple[int, ...]
+    mnemonic: ClassVar[str] = "split"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        _expect(len(args) == 1 and array(args[0]).shape == (sum(self.lengths),), self, args)
+        return TupleType(tuple(ArrayType(array(args[0]).dtype, (n,)) for n in self.lengths))
+
+    def text(self, names: list[str]) -> str:
+        return f"split {names[0]} into {', '.join(map(str, self.lengths))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -648,7 +664,7 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 
 __all__ = [
     "AddN", "Apply", "Check", "Cond", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
-    "InRange", "InSet", "InSupport", "Input", "Item", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan", "Observe",
-    "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Steps", "Sum", "Typed", "Value", "array", "array_type",
-    "aval", "from_aval", "inputs",
+    "Input", "InRange", "InSet", "InSupport", "Item", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan",
+    "Observe", "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Split", "Steps", "Sum", "Typed", "Value", "array",
+    "array_type", "aval", "from_aval", "inputs",
 ]  # fmt: skip

@@ -32,6 +32,7 @@ from plait.ir.ops import (
     Param,
     Plate,
     Scan,
+    Split,
     Sum,
     Value,
 )  # fmt: skip
@@ -195,6 +196,10 @@ def _flat(op: Flat, args: Sequence[Any]) -> Any:
     return jnp.reshape(jax.lax.slice(z, (op.offset,), (op.offset + op.type.size,)), op.type.shape)
 
 
+def _split(op: Split, args: Sequence[Any]) -> Any:
+    return jax.lax.split(args[0], op.lengths)
+
+
 def _const(op: Const, args: Sequence[Any]) -> Any:
     return op.value
 
@@ -216,6 +221,7 @@ RULES: dict[type[Op], Rule] = {
     Value: lambda op, args: args[0],
     Hoist: _identity,
     Flat: _flat,
+    Split: _split,
     LogProb: _log_prob,
     Constrain: _constrain,
     LogDet: _log_det,

@@ -4,6 +4,7 @@ from plait.compiler.passes.check_data import check_data
 from plait.compiler.passes.density import density
 from plait.compiler.passes.expand import expand
 from plait.compiler.passes.fuse import fuse
+from plait.compiler.passes.join_parts import join_parts
 from plait.compiler.passes.late_gathers import late_gathers
 from plait.compiler.passes.reroll import reroll
 from plait.compiler.passes.runner import Pass, run_passes
@@ -29,6 +30,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("unconstrain", unconstrain, requires=("density",), optional=False),
     # Knows distributions, so before they become arithmetic; after check_data, which looks at rows.
     Pass("fuse", fuse, requires=("unconstrain",), reads_data=True),
+    # While bijectors still have a name.
+    Pass("join_parts", join_parts, requires=("unconstrain",)),
     # Below this line there is only arithmetic.
     Pass("expand", expand, requires=("unconstrain",)),
     # Several terms of one family repeat each other's arithmetic.
