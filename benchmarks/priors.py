@@ -24,7 +24,7 @@ from rich.table import Table
 import plait
 
 Y = np.linspace(-1, 1, 8)
-WAYS: dict[str, dict[str, bool]] = {"apart": {"join_parts": False}, "joined": {}}
+WAYS = {"apart": {"join_parts": False, "join_terms": False}, "join_parts": {"join_terms": False}, "both": {}}
 KINDS: dict[str, Callable[[int, int], str]] = {
     "Normal": lambda i, n: f"Normal(0, {1 + i / 7})",
     "Normal, then HalfCauchy": lambda i, n: f"{'Normal(0, ' if 4 * i < 3 * n else 'HalfCauchy('}{1 + i / 7})",
@@ -84,7 +84,7 @@ def main() -> None:
                 for way, (run, _) in runs.items():
                     times[way].append(seconds(run))
             calls = {way: statistics.median(t[1:]) / options.steps * 1e6 for way, t in times.items()}
-            ratio = f"{calls['apart'] / calls['joined']:.1f}x"
+            ratio = f"{calls['apart'] / calls['both']:.1f}x"
             compiles = (f"{seconds:.2f}" for _, seconds in runs.values())
             shown.add_row(kind, str(n), *(f"{c:.2f}" for c in calls.values()), ratio, *compiles)
     Console(width=120).print(shown)

@@ -2,12 +2,13 @@
 
 Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Cond, Apply, Item.
 While a jaxpr becomes the model graph, beside those: Steps, LoopBegin, LoopEnd.
-Density graph, beside those: Value, Flat, Split, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard,
+Density graph, beside those: Value, Flat, Split, Join, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard,
 Hoist.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -490,6 +491,20 @@ class Split(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Join(Op):
+    """The entries of arrays one after the other in one vector; each array is broadcast to its shape first."""
+
+    shapes: tuple[Shape, ...]
+    dtype: Any
+    mnemonic: ClassVar[str] = "join"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        fits = [np.broadcast_shapes(array(a).shape, s) == s for a, s in zip(args, self.shapes, strict=True)]
+        _expect(all(fits), self, args)
+        return ArrayType(self.dtype, (sum(math.prod(s) for s in self.shapes),))
+
+
+@dataclass(frozen=True, slots=True)
 class LogProb(Typed):
     """Log probability (nats) of a value, unsummed over the batch, masked and scaled.
 
@@ -664,7 +679,7 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 
 __all__ = [
     "AddN", "Apply", "Check", "Cond", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
-    "Input", "InRange", "InSet", "InSupport", "Item", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan",
+    "Input", "InRange", "InSet", "InSupport", "Item", "Join", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan",
     "Observe", "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Split", "Steps", "Sum", "Typed", "Value", "array",
     "array_type", "aval", "from_aval", "inputs",
 ]  # fmt: skip

@@ -26,6 +26,7 @@ from plait.ir.ops import (
     Input,
     InSupport,
     Item,
+    Join,
     LogDet,
     LogProb,
     Observe,
@@ -200,6 +201,11 @@ def _split(op: Split, args: Sequence[Any]) -> Any:
     return jax.lax.split(args[0], op.lengths)
 
 
+def _join(op: Join, args: Sequence[Any]) -> Any:
+    parts = [jnp.broadcast_to(jnp.asarray(a, op.dtype), s) for a, s in zip(args, op.shapes, strict=True)]
+    return jax.lax.concatenate([jnp.reshape(part, -1) for part in parts], 0)
+
+
 def _const(op: Const, args: Sequence[Any]) -> Any:
     return op.value
 
@@ -222,6 +228,7 @@ RULES: dict[type[Op], Rule] = {
     Hoist: _identity,
     Flat: _flat,
     Split: _split,
+    Join: _join,
     LogProb: _log_prob,
     Constrain: _constrain,
     LogDet: _log_det,

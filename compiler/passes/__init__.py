@@ -5,6 +5,7 @@ from plait.compiler.passes.density import density
 from plait.compiler.passes.expand import expand
 from plait.compiler.passes.fuse import fuse
 from plait.compiler.passes.join_parts import join_parts
+from plait.compiler.passes.join_terms import join_terms
 from plait.compiler.passes.late_gathers import late_gathers
 from plait.compiler.passes.reroll import reroll
 from plait.compiler.passes.runner import Pass, run_passes
@@ -30,8 +31,10 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("unconstrain", unconstrain, requires=("density",), optional=False),
     # Knows distributions, so before they become arithmetic; after check_data, which looks at rows.
     Pass("fuse", fuse, requires=("unconstrain",), reads_data=True),
-    # While bijectors still have a name.
+    # While bijectors still have a name; before join_terms, which sums values that lie side by side.
     Pass("join_parts", join_parts, requires=("unconstrain",)),
+    # While a term still names its family; the guards have read the sites' own values by now.
+    Pass("join_terms", join_terms, requires=("unconstrain",)),
     # Below this line there is only arithmetic.
     Pass("expand", expand, requires=("unconstrain",)),
     # Several terms of one family repeat each other's arithmetic.
