@@ -27,7 +27,7 @@ from plait.ir.ops import AddN, Flat, Item, Join, LogProb, Split, Sum, Value, arr
 from plait.ir.spec import Part, Seq, Spec, family
 from plait.ir.types import ArrayType, Shape
 
-LEAST = 32  # sites: of fewer, measured, the vector gains nothing in the call and nothing in its compilation
+LEAST = 16  # sites: of fewer, measured, the vector gains nothing in the call and nothing in its compilation
 SMALL = 16  # entries: a larger site has a loop of its own anyway
 
 

@@ -163,7 +163,7 @@ def test_values_from_too_many_places_stay_apart(least):
 
 
 def test_small_families_stay_apart_by_default():
-    assert families(sites(*[dist.Normal(0, 1 + i) for i in range(20)])) == []
+    assert families(sites(*[dist.Normal(0, 1 + i) for i in range(12)])) == []
     assert families(sites(*[dist.Normal(0, 1 + i) for i in range(40)])) == [named(*range(40))]
 
 

@@ -103,7 +103,7 @@ def test_history_and_callback_see_the_same_graphs() -> None:
 def test_run_passes_is_pure() -> None:
     compiled = plait.compile(model, Y)
     before = str(compiled.graph)
-    again = run_passes(compiled.graph, PIPELINE, {}, lambda name, graph: None)
+    again = run_passes(compiled.graph, PIPELINE, {}, lambda name, graph: None, compiled._data)
     assert str(compiled.graph) == before
     assert str(again) == str(compiled.density_graph)
 
