@@ -17,7 +17,7 @@ import numpy as np
 from plait.ir.graph import Node
 from plait.ir.ops import Apply, array_type
 
-_SUMS = frozenset({"add", "sub", "neg", "reduce_sum", "add_any"})
+_SUMS = frozenset({"add", "sub", "neg", "reduce_sum", "add_any", "concatenate"})
 _MOVES = frozenset(
     {"broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "rev", "copy", "gather", "dynamic_slice"}
 )  # fmt: skip

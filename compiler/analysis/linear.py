@@ -11,6 +11,7 @@ its indices, a matrix product widens a block. Indices that no data decide are wo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
@@ -141,9 +142,13 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Linear:
+    """A value while its normal form is computed; of a concatenation also its parts, in case that they are summed."""
+
     shape: Shape
     offset: Array | None
     blocks: tuple[_Block, ...]
+    parts: tuple[Any, ...] = ()
+    axis: int = 0  # of the parts
 
 
 def _interpret(nodes: Sequence[Node], sources: Sequence[Node], values: dict[Node, Array]) -> dict[Node, _Linear]:
@@ -223,11 +228,53 @@ def _select(which: Array, *cases: Any) -> _Linear:
 
 def _reduce_sum(op: Apply, args: Sequence[Any]) -> _Linear:
     (x,) = args
-    axes = tuple(op.parameters["axes"])
+    return _sum_over(x, tuple(op.parameters["axes"]))
+
+
+def _sum_over(x: Any, axes: tuple[int, ...]) -> Any:
+    if not isinstance(x, _Linear):
+        return jnp.sum(x, axes)
     if not axes:
         return x
+    if x.parts and x.axis in axes:
+        sums = [_sum_over(part, axes) for part in x.parts]
+        return functools.reduce(lambda a, b: _add(a, b) if _any_linear(a, b) else a + b, sums)
     blocks = [b.map(lambda a: _summed(a, x.shape, axes)) for b in map(_same_k, x.blocks)]
-    return _Linear(x.shape, None if x.offset is None else jnp.sum(_whole(x.offset, x.shape), axes), tuple(blocks))
+    offset = None if x.offset is None else jnp.sum(_whole(x.offset, x.shape), axes)
+    return _Linear(tuple(n for d, n in enumerate(x.shape) if d not in axes), offset, tuple(blocks))
+
+
+def _any_linear(*values: Any) -> bool:
+    return any(isinstance(x, _Linear) for x in values)
+
+
+def _concatenate(op: Apply, args: Sequence[Any]) -> _Linear:
+    """Each part's columns have coefficient 0 in the others' places."""
+    axis = op.parameters["dimension"]
+    total = sum(x.shape[axis] for x in args)
+    blocks: list[_Block] = []
+    offsets: list[Array] = []
+    start = 0
+    for x in args:
+        n = x.shape[axis]
+
+        def placed(y: Array, fill: float, n: int = n, start: int = start) -> Array:
+            y = _lib(y).repeat(y, n, axis) if y.shape[axis] == 1 < n else y
+            room = [(0, 0)] * y.ndim
+            room[axis] = (start, total - start - n)
+            return _lib(y).pad(y, room, constant_values=fill)
+
+        if isinstance(x, _Linear):
+            for b in map(_same_k, x.blocks):
+                one = np.ones((1,) * b.index.ndim) if b.coefficient is None else b.coefficient
+                one = _lib(one).broadcast_to(one, (*one.shape[:-1], b.index.shape[-1]))
+                blocks.append(_Block(b.source, placed(b.index, 0), placed(one, 0.0)))
+            x = None if x.offset is None else _whole(x.offset, x.shape)
+        if x is not None:
+            offsets.append(placed(jnp.asarray(x), 0.0))
+        start += n
+    offset = functools.reduce(jnp.add, offsets) if offsets else None
+    return _Linear((), offset, tuple(blocks), tuple(args), axis)
 
 
 def _summed(x: Array, shape: Shape, axes: Sequence[int]) -> Array:
@@ -354,6 +401,7 @@ _ELEMENTWISE: dict[str, Callable[..., _Linear]] = {
 _RULES: dict[str, Callable[[Apply, Sequence[Any]], _Linear]] = {
     "reduce_sum": _reduce_sum,
     "dot_general": _dot,
+    "concatenate": _concatenate,
     "broadcast_in_dim": _broadcast,
 }  # everything else that the frontier walks through moves entries
 

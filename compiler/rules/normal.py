@@ -55,24 +55,28 @@ class NormalCells:
 
     def __call__(self, *args: Any) -> Any:
         sources, s = args[: self.n_sources], dict(zip(self.statistics, args[self.n_sources :], strict=True))
-        squares = s["residual"]
+        count, constant, squares = s["totals"]
+        k = len(self.local)
         if self.common:
             parts = [jnp.ravel(sources[i])[start:stop] for i, start, stop in self.common]
-            b = (parts[0] if len(parts) == 1 else jnp.concatenate(parts)) - s["common_centre"]
-            left = s["common"] @ b - s["common_rest"]
-            squares = squares + left @ left
-        for i in range(len(self.local)):
-            left = -s["local_rest"][i]
-            for j in range(i, len(self.local)):
-                left = left + s["local"][i, j] * (self._coefficient(j, sources, s) - s["local_centre"][j])
+            b = (parts[0] if len(parts) == 1 else jnp.concatenate(parts)) - s["common"][-2]
+            left = (
+                jnp.sum(s["common"][:-2] * b, axis=1) - s["common"][-1]
+            )  # on few columns faster than a matrix product
+            squares = squares + jnp.sum(left * left)
+        d = [self._coefficient(j, sources, s) - s["local"][k, j] for j in range(k)]
+        for i in range(k):
+            left = -s["local"][k + 1, i]
+            for j in range(i, k):
+                left = left + s["local"][i, j] * d[j]
             if self.common:
                 left = left + s["mixed"][i] @ b
-            squares = squares + (left * left if s["residual"].ndim else left @ left)
+            squares = squares + (left * left if squares.ndim else jnp.sum(left * left))
         if self.scale is None:
-            return jnp.sum(-0.5 * squares) + s["constant"]
+            return jnp.sum(-0.5 * squares + constant)
         scale = read(self.scale, sources, s.get("taken"), self.layout.size)
         inverse = 1.0 / scale
-        return jnp.sum(-0.5 * (squares * inverse) * inverse - s["count"] * jnp.log(scale)) + s["constant"]
+        return jnp.sum(-0.5 * (squares * inverse) * inverse - count * jnp.log(scale) + constant)
 
     def _coefficient(self, j: int, sources: Sequence[Any], s: dict[str, Any]) -> Any:
         entries = [read(entry, sources, s.get("taken"), self.layout.size) for entry in self.local[j]]
