@@ -234,13 +234,11 @@ class CompiledModel:
             z: shape (dim,).
             params: values of `param` sites, default their initial ones.
         """
-        known = self._for(self._require_density())
-        return self._program.log_density(known, self._given(params), self._vector(z))
+        return self._program.log_density(self._density_known, self._given(params), self._vector(z))
 
     def log_density_and_grad(self, z: Any, params: Params | None = None) -> tuple[Any, Any]:
         """`log_density` and its gradient, of shape (dim,), in one pass."""
-        known = self._for(self._require_density())
-        value, grad = self._program.log_density_and_grad(known, self._given(params), self._vector(z))
+        value, grad = self._program.log_density_and_grad(self._density_known, self._given(params), self._vector(z))
         return value, grad
 
     # -- sampling ---------------------------------------------------------------------------------------
@@ -390,6 +388,11 @@ class CompiledModel:
     def _for(self, function: Any) -> tuple[Any, ...]:
         """What a function reads of `prepare`'s results."""
         return tuple(self._known[i] for i in function.uses)
+
+    @cached_property
+    def _density_known(self) -> tuple[Any, ...]:
+        """What `log_density` reads of `prepare`'s results."""
+        return self._for(self._require_density())
 
     def _given(self, params: Params | None) -> tuple[Any, ...]:
         if params is not None:

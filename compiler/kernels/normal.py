@@ -93,10 +93,13 @@ class NormalStatistics:
             design[:, j] = coefficients[block][:, column]
         size, k = self.layout.size, self.k
         s = least_squares(y, weight / factor**2, design[:, :k], design[:, k:], cell, size, self.dtype)
-        totals = np.stack([np.bincount(cell, weight, size), -np.bincount(cell, weight * logs, size), s.residual])
+        if self.scale_varies:
+            totals = np.stack([np.bincount(cell, weight, size), -np.bincount(cell, weight * logs, size), s.residual])
+        else:
+            totals = np.array([np.sum(weight), -np.sum(weight * logs), np.sum(s.residual)])
         local = np.concatenate([s.local, s.local_centre[:, None], s.local_rest[:, None]], axis=1)
         found = {
-            "totals": totals if self.scale_varies else np.sum(totals, axis=1),
+            "totals": totals,
             "local": local.transpose(1, 2, 0),
             "common": np.concatenate([s.common, s.common_centre[None], s.common_rest[None]]),
             "mixed": s.mixed.transpose(1, 0, 2),

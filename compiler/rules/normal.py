@@ -60,9 +60,7 @@ class NormalCells:
         if self.common:
             parts = [jnp.ravel(sources[i])[start:stop] for i, start, stop in self.common]
             b = (parts[0] if len(parts) == 1 else jnp.concatenate(parts)) - s["common"][-2]
-            left = (
-                jnp.sum(s["common"][:-2] * b, axis=1) - s["common"][-1]
-            )  # on few columns faster than a matrix product
+            left = jnp.sum(s["common"][:-2] * b, axis=1) - s["common"][-1]  # faster than @ here
             squares = squares + jnp.sum(left * left)
         d = [self._coefficient(j, sources, s) - s["local"][k, j] for j in range(k)]
         for i in range(k):
