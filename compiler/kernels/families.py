@@ -43,13 +43,17 @@ class FamilyStatistics:
     categories: int
     name: ClassVar[str] = "family_statistics"
 
-    def shapes(self) -> list[Shape]:
-        """Of the statistics."""
+    def shapes(self) -> dict[str, Shape]:
+        """Of what is computed."""
         none = np.zeros(0)
         found = FAMILIES[self.cls].statistics(
             np.zeros((0, *self.event)), none, none.astype(int), self.layout.size, (none,) * self.known
         )
-        return [x.shape if x.ndim == 1 else (len(x), self.categories or x.shape[1]) for x in found]
+        shapes: dict[str, Shape] = {
+            f"{i}": x.shape if x.ndim == 1 else (len(x), self.categories or x.shape[1]) for i, x in enumerate(found)
+        }
+        shapes |= {f"shared {i}": () for i in range(self.shared)}
+        return shapes | ({"taken": (self.layout.taken, self.layout.size)} if self.layout.taken else {})
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """The statistics, the shared parameters, and the positions that cells take where they are gathered.
@@ -67,7 +71,9 @@ class FamilyStatistics:
         cell, taken = assign(self.layout, columns) if columns else (np.zeros(n, np.int64), None)
         found = FAMILIES[self.cls].statistics(y, weight, cell, self.layout.size, known)
         positions = [] if taken is None or not self.layout.taken else [taken]
-        return *(_padded(x, shape) for x, shape in zip(found, self.shapes(), strict=True)), *shared, *positions
+        return tuple(
+            _padded(x, shape) for x, shape in zip((*found, *shared, *positions), self.shapes().values(), strict=True)
+        )
 
     def _in_rows(self, x: np.ndarray, event: Shape) -> np.ndarray:
         return np.broadcast_to(x, (*self.rows, *event)).reshape(-1, *event)

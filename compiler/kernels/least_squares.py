@@ -107,7 +107,7 @@ class _Triangles:
             self.rest = np.zeros((1, 1))
             self.residual = np.sum(over.reshape(n_cells, -1) ** 2, axis=1)
         else:
-            self.rest = _triangle(over.reshape(-1, width - k))
+            self.rest = triangle(over.reshape(-1, width - k))
             self.residual = np.zeros(n_cells)
             self.residual[0] = self.rest[-1, -1] ** 2
 
@@ -131,7 +131,7 @@ def _solved(triangles: np.ndarray, right: np.ndarray, length: np.ndarray) -> np.
     return np.einsum("mji,mj,mkj,mk->mi", v, inverse, u, right) / length
 
 
-def _triangle(rows: np.ndarray) -> np.ndarray:
+def triangle(rows: np.ndarray) -> np.ndarray:
     """R of one tall matrix, square."""
     width = rows.shape[1]
     if len(rows) > TALL * width:
@@ -195,4 +195,4 @@ def _padded(rows: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((n - len(rows), rows.shape[1]))]) if len(rows) < n else rows
 
 
-__all__ = ["Statistics", "least_squares"]
+__all__ = ["Statistics", "least_squares", "triangle"]

@@ -16,7 +16,7 @@ from typing import Any
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
-from plait.compiler.rules import iid, normal
+from plait.compiler.rules import iid, multivariate_normal, normal
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
 from plait.ir.ops import AddN, LogProb, Sum
@@ -27,6 +27,7 @@ Rule = Callable[[Scope, Term], Fusion | Refused]
 RULES: tuple[tuple[tuple[type, ...], Rule], ...] = (
     (normal.CLASSES, normal.normal),
     (iid.CLASSES, iid.iid),
+    (multivariate_normal.CLASSES, multivariate_normal.multivariate_normal),
 )
 
 

@@ -21,12 +21,10 @@ from numpyro.distributions import LogNormal, Normal
 from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
 from plait.compiler.analysis.linear import LinearForm, linear_form, raveled
 from plait.compiler.kernels.normal import NormalStatistics
+from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
-from plait.compiler.staged import signature
-from plait.ir.fused import Fused, Kernel
 from plait.ir.graph import Node
-from plait.ir.ops import Const, Item, array_type
-from plait.ir.types import ArrayType, TupleType
+from plait.ir.ops import Const, array_type
 
 CLASSES = (Normal, LogNormal)
 WORTH = 0.8  # of the rows' cost is the most that cells may cost
@@ -168,21 +166,12 @@ class _Fit:
         return ([ones] if ones else []) + rest
 
     def _emit(self, kernel: NormalStatistics, formula: NormalCells) -> Node:
-        builder, loc = self.scope.builder, self.term.node.loc
-        value = raveled(builder, self.term.value, self.term.rows)
+        value = raveled(self.scope.builder, self.term.value, self.term.rows)
         args = [x for x in (value, self.mean.offset, self.term.weight, self.factor) if x is not None]
         for block in self.mean.blocks:
             args += [block.index] if block.coefficient is None else [block.index, block.coefficient]
         args += [self.scale_block.index] if kernel.scale_varies and self.scale_block else []
-        dtype = kernel.dtype
-        types = {
-            name: ArrayType(np.dtype("int32") if name == "taken" else dtype, s) for name, s in kernel.shapes().items()
-        }
-        op = Kernel(tuple(map(array_type, args)), TupleType(tuple(types.values())), kernel)
-        statistics = builder.add(op, args, loc)
-        given = [*self.sources, *(builder.add(Item(i), [statistics], loc) for i in range(len(types)))]
-        fused = signature(Fused, tuple(map(array_type, given)), self.term.op.site, formula)
-        return builder.add(fused, given, loc)
+        return emit(self.scope, self.term, kernel, kernel.shapes(), args, formula, self.sources)
 
     def _not_worth(self, layout: Layout) -> Refused:
         if layout.size > 1 and 2 * layout.occupied > self.term.n:

@@ -1,0 +1,75 @@
+"""Parameters that rows read as they are: one entry of an array in each row, or in each cell of rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from plait.compiler.analysis.cells import Entry, Fixed, read
+from plait.compiler.analysis.linear import linear_form
+from plait.compiler.kernels.families import in_cells
+from plait.compiler.rules.term import Refused, Scope, Term, Values
+from plait.ir.graph import Node
+from plait.ir.ops import Const, array_type
+from plait.ir.types import Shape
+
+
+@dataclass(frozen=True)
+class RowParameter:
+    """A free parameter of rows.
+
+    Attributes:
+        source: the array whose entries they read.
+        index: the known positions.
+        positions: the same on the host, of shape (rows, elements of the event), or (1, elements) where all rows read
+            the same, whatever the data.
+        event: the shape of one row's parameter.
+    """
+
+    source: Node
+    index: Node
+    positions: np.ndarray
+    event: Shape
+
+
+def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Shape) -> RowParameter | Refused:
+    """A parameter of a term, as what its rows read."""
+    node = term.parameters[name]
+    form = linear_form(scope.builder, node, scope.known, (*term.rows, *event))
+    block = form.blocks[0]
+    if len(form.blocks) > 1 or form.offset is not None or block.coefficient is not None or block.k > 1:
+        return Refused(f"its {name} is computed row by row", f"a {name} that is one parameter, or one for each group")
+    (positions,) = values([block.index])
+    positions = in_cells(positions, term.n, math.prod(event))
+    if isinstance(block.index.op, Const) and (positions == positions[:1]).all():
+        positions = positions[:1]
+    return RowParameter(form.frontier[0], block.index, positions, event)
+
+
+def event_of(term: Term, name: str) -> Shape:
+    """The shape of one row's parameter."""
+    constraint = term.cls.arg_constraints.get(name)  # type: ignore[attr-defined]
+    n_events = constraint.event_dim if constraint is not None else 0  # the rate of a NegativeBinomial2 is not declared
+    t = array_type(term.parameters[name])
+    return t.shape[t.ndim - n_events :]
+
+
+def entries_of(parameter: RowParameter, source: int, entries: Iterator[Entry]) -> tuple[Entry, ...]:
+    """What cells read: the next of a layout's entries, or fixed ones where all rows read the same."""
+    if len(parameter.positions) > 1:
+        return tuple(next(entries) for _ in parameter.positions.T)
+    return tuple(Fixed(source, int(x)) for x in parameter.positions[0])
+
+
+def cell_values(entries: Sequence[Entry], sources: Sequence[Any], taken: Any, size: int) -> Any:
+    """A parameter of all cells, of shape (cells, elements of the event)."""
+    whole = [jnp.broadcast_to(read(entry, sources, taken, size), (size,)) for entry in entries]
+    return jnp.stack(whole, axis=-1)
+
+
+__all__ = ["RowParameter", "cell_values", "entries_of", "event_of", "row_parameter"]
