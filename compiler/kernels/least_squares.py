@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plait.ir.errors import DataError
+
 RCOND = 1e-9  # directions of a design that are weaker than this have no say in the centre; u and v make up for it
 BLOCK = 4096
 TALL = 100  # times as many rows as columns
@@ -74,6 +76,8 @@ def least_squares(
     root = np.sqrt(weights)
     rows = np.column_stack([local, common, y])
     rows *= root[:, None]
+    if not np.isfinite(rows.sum()):  # an infinity or NaN anywhere; finite rows may overflow, so look closely
+        require_finite(rows)
     first = _Triangles(rows, cell, n_cells, k)
     a, b = (np.asarray(x.astype(dtype), np.float64) for x in first.solution())
     # a second decomposition, of the residuals: the small numbers are computed from small numbers
@@ -89,6 +93,12 @@ def least_squares(
         last.rest[:p, p],
         last.residual,
     )
+
+
+def require_finite(rows: np.ndarray) -> None:
+    """Raises DataError where rows of a normal distribution have no finite density."""
+    if not np.isfinite(rows).all():
+        raise DataError("data make the mean or the scale of a normal distribution infinite, or no number; correct them")
 
 
 class _Triangles:
@@ -195,4 +205,4 @@ def _padded(rows: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((n - len(rows), rows.shape[1]))]) if len(rows) < n else rows
 
 
-__all__ = ["Statistics", "least_squares", "triangle"]
+__all__ = ["Statistics", "least_squares", "require_finite", "triangle"]

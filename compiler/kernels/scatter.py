@@ -10,7 +10,7 @@ import numpy as np
 
 from plait.compiler.analysis.cells import Layout, assign
 from plait.compiler.kernels.families import in_cells
-from plait.compiler.kernels.least_squares import triangle
+from plait.compiler.kernels.least_squares import require_finite, triangle
 from plait.ir.types import Shape
 
 
@@ -66,6 +66,7 @@ class ScatterStatistics:
             cell, taken = assign(self.layout, list(in_cells(next(given), n, self.d).T))
         counted = weight > 0
         y, weight, cell = y[counted], weight[counted], cell[counted]
+        require_finite(y)
         found = {"totals": np.array([np.sum(weight), -0.5 * self.d * math.log(2 * math.pi) * np.sum(weight)])}
         if not self.known_location:
             count = np.bincount(cell, weight, self.layout.size)

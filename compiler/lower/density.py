@@ -11,6 +11,7 @@ import numpy as np
 
 from plait.compiler.layout import Slot, layout
 from plait.compiler.lower.evaluate import evaluate
+from plait.ir.errors import DataError
 from plait.ir.fused import Kernel
 from plait.ir.graph import Graph, Node, Role, ancestors, downstream
 from plait.ir.ops import Const, Hoist, Input, Param, Value, inputs
@@ -106,7 +107,10 @@ class Lowered:
         values = dict(zip(self.traceable, computed, strict=True))
         values |= zip(inputs(self.graph, Input.DATA), data, strict=True)
         for node in self.kernels:
-            arrays = node.op.kernel(*(_on_host(a, values) for a in node.args))  # type: ignore[attr-defined]
+            try:
+                arrays = node.op.kernel(*(_on_host(a, values) for a in node.args))  # type: ignore[attr-defined]
+            except DataError as e:
+                raise DataError(str(e), node.loc) from None
             types = node.type.items  # type: ignore[union-attr]
             values[node] = tuple(jnp.asarray(x, t.dtype) for x, t in zip(arrays, types, strict=True))
         return tuple(evaluate(self.graph, values, self.known))
