@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ from plait.compiler.importer import Builder
 from plait.compiler.staged import struct
 from plait.ir.graph import Node
 from plait.ir.ops import LogProb, array_type
-from plait.ir.spec import Leaf, Part, Spec, rebuild
-from plait.ir.types import Shape
+from plait.ir.spec import Leaf, Part, Spec, Static, rebuild
+from plait.ir.types import ArrayType, Shape
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,15 @@ class Scope:
     """
 
     builder: Builder
-    known: Set[Node]
+    known: set[Node]
     values: Values | None
+
+    def number(self, value: Any) -> Node:
+        """A known number."""
+        array = np.asarray(value)
+        node = self.builder.const(array, ArrayType(array.dtype, array.shape))
+        self.known.add(node)
+        return node
 
 
 def read_term(scope: Scope, node: Node) -> Term | Refused:
@@ -123,6 +130,9 @@ def read_term(scope: Scope, node: Node) -> Term | Refused:
     if any(isinstance(w, Node) and w not in scope.known for w, _ in weights):
         return Refused("its mask or scale depends on latents", "mask and scale by data")
     fields = {name: args[p.index] for name, p in part.fields if isinstance(p, Leaf)}
+    fields |= {
+        name: scope.number(p.value) for name, p in part.fields if _is_number(p) and name in part.cls.arg_constraints
+    }
     of_value = _static(part.field("_event_shape"))
     inner_shape = array_type(value).shape[: array_type(value).ndim - len(of_value)]
     tail = np.broadcast_shapes(inner_shape[-event:], summed[-event:]) if summed is not None and event else ()
@@ -134,6 +144,11 @@ def read_term(scope: Scope, node: Node) -> Term | Refused:
 def part_leaves(op: LogProb) -> int:
     """How many arguments are leaves of the distribution."""
     return len(op.ins) - 1 - op.masked - op.scaled
+
+
+def _is_number(part: Part) -> TypeGuard[Static]:
+    """Whether a field is a number that is part of the program, such as the total count of a Multinomial."""
+    return isinstance(part, Static) and isinstance(part.value, (int, float)) and not isinstance(part.value, bool)
 
 
 def _static(part: Part | None) -> Any:
