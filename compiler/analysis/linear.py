@@ -283,8 +283,9 @@ def _summed(x: Array, shape: Shape, axes: Sequence[int]) -> Array:
     kept = [d for d in range(rank) if d not in axes]
     x = xp.transpose(x, [*kept, *axes, rank])
     lead = x.shape[: len(kept)]
-    x = xp.broadcast_to(x, (*lead, *(shape[d] for d in axes), x.shape[-1]))
-    return x.reshape(*lead, -1)
+    counts = [shape[d] for d in axes]
+    x = xp.broadcast_to(x, (*lead, *counts, x.shape[-1]))
+    return x.reshape(*lead, math.prod(counts) * x.shape[-1])
 
 
 def _same_k(block: _Block) -> _Block:
@@ -321,7 +322,8 @@ def _dot(op: Apply, args: Sequence[Any]) -> _Linear:
 
     def joined(y: Array) -> Array:
         lead = y.shape[: nb + sum(free)]
-        return _lib(y).broadcast_to(y, (*lead, *counts, y.shape[-1])).reshape(*lead, -1)
+        y = _lib(y).broadcast_to(y, (*lead, *counts, y.shape[-1]))
+        return y.reshape(*lead, math.prod(counts) * y.shape[-1])
 
     blocks = []
     for b in map(_same_k, x.blocks):
@@ -375,7 +377,7 @@ def _moved(op: Apply, args: Sequence[Any], shape: Shape) -> _Linear:
     def taken(y: Array) -> Array:
         if all(n == 1 for n in y.shape[:-1]):
             return y.reshape(*(1,) * len(shape), y.shape[-1])
-        rows = _lib(y).broadcast_to(y, (*x.shape, y.shape[-1])).reshape(-1, y.shape[-1])
+        rows = _lib(y).broadcast_to(y, (*x.shape, y.shape[-1])).reshape(math.prod(x.shape), y.shape[-1])
         if isinstance(rows, np.ndarray) and isinstance(positions, np.ndarray):
             return rows[positions]
         if isinstance(rows, np.ndarray) and np.array_equal(rows[:, 0], np.arange(len(rows))) and rows.shape[1] == 1:
@@ -430,7 +432,7 @@ def _flat(x: Array, shape: Shape, rows: Shape) -> Array:
     x = x.reshape(*(1,) * (len(rows) - len(shape)), *x.shape[-1 - len(shape) :])
     if all(n == 1 for n in x.shape[:-1]):
         return x.reshape(1, k)
-    return _lib(x).broadcast_to(x, (*rows, k)).reshape(-1, k)
+    return _lib(x).broadcast_to(x, (*rows, k)).reshape(math.prod(rows), k)
 
 
 __all__ = ["Block", "LinearForm", "linear_form", "raveled"]
