@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plait.compiler.analysis.cells import Layout, assign
+from plait.compiler.analysis.cells import Layout, LayoutChangedError, assign
 from plait.compiler.kernels.least_squares import least_squares
 from plait.ir.types import Shape
 
@@ -68,7 +68,7 @@ class NormalStatistics:
         """The statistics, in the order of `shapes`.
 
         Raises:
-            LayoutChangedError: the rows do not fit into the layout.
+            LayoutChangedError: the rows do not fit into the layout, or have a scale of another sign.
         """
         given = iter(arrays)
         y = _rows(next(given), self.n)
@@ -83,6 +83,8 @@ class NormalStatistics:
         weight = np.ones(self.n) if weight is None else weight
         counted = weight > 0
         y, factor = np.where(counted, y, 1.0), np.where(counted, 1.0 if factor is None else factor, 1.0)
+        if not np.all(factor > 0):
+            raise LayoutChangedError("a scale is not a positive multiple of what it is computed from")
         logs = np.log(factor) + 0.5 * np.log(2 * np.pi)
         if self.log:
             y = np.log(y)

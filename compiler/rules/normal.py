@@ -84,6 +84,8 @@ def normal(scope: Scope, term: Term) -> Fusion | Refused:
     loc, scale = term.parameters["loc"], term.parameters["scale"]
     if term.value not in scope.known:
         return Refused("its value is not known from data")
+    if not term.n:
+        return Refused("it has no rows")
     mean = linear_form(scope.builder, loc, scope.known, term.rows)
     spread = linear_form(scope.builder, scale, scope.known, term.rows)
     if not _is_one_column(spread):
@@ -109,14 +111,17 @@ class _Fit:
         self.place = {n: i for i, n in enumerate(self.sources)}
         self.scale_source = self.place[spread.frontier[0]] if spread.frontier else None
         known = [b.index for b in mean.blocks] + ([self.scale_block.index] if self.scale_block else [])
-        self.positions = dict(zip(map(id, known), scope.values(known), strict=True)) if scope.values else {}
+        known += [x for x in (self.factor, term.weight) if x is not None]
+        self.values = dict(zip(map(id, known), scope.values(known), strict=True)) if scope.values else {}
 
     def fusion(self) -> Fusion | Refused:
+        if not self._has_positive_factor():
+            return Refused("its scale is not a positive multiple of what it is computed from", "")
         n = self.term.n
-        scale = None if self.scale_block is None else self.positions[id(self.scale_block.index)]
+        scale = None if self.scale_block is None else self.values[id(self.scale_block.index)]
         varies = scale is not None and len(scale) > 1
         columns = [
-            (b, j, self.place[self.mean.frontier[block.source]], self.positions[id(block.index)])
+            (b, j, self.place[self.mean.frontier[block.source]], self.values[id(block.index)])
             for b, block in enumerate(self.mean.blocks)
             for j in range(block.k)
         ]
@@ -155,6 +160,13 @@ class _Fit:
         runs = _runs([(source, int(p[0, j])) for _, j, source, p in common])
         formula = NormalCells(tuple(kernel.shapes()), len(self.sources), layout, stacked, runs, scale_entry)
         return Fusion(self._emit(kernel, formula), *self._notation(kernel), layout.size)
+
+    def _has_positive_factor(self) -> bool:
+        """Of the scale, in the rows that count: the logarithm of a scale is that of its factors only then."""
+        if self.factor is None:
+            return True
+        counted = self.values[id(self.term.weight)] > 0 if self.term.weight is not None else True
+        return not np.any(counted & ~(self.values[id(self.factor)] > 0))
 
     def _is_local(self, block: int, positions: np.ndarray) -> bool:
         return len(positions) > 1 or not isinstance(self.mean.blocks[block].index.op, Const)
