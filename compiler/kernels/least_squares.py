@@ -19,6 +19,7 @@ import numpy as np
 from plait.ir.errors import DataError
 
 RCOND = 1e-9  # directions of a design that are weaker than this have no say in the centre; u and v make up for it
+SIGNIFICANT = 3.0  # times the noise: what the response has along a direction below this has no say either
 BLOCK = 4096
 TALL = 100  # times as many rows as columns
 INDEPENDENT = 1e-3  # least length of a column of norm 1 after the others are taken out of it, for products to do
@@ -79,7 +80,7 @@ def least_squares(
     if not np.isfinite(rows.sum()):  # an infinity or NaN anywhere; finite rows may overflow, so look closely
         require_finite(rows)
     first = _Triangles(rows, cell, n_cells, k)
-    a, b = (np.asarray(x.astype(dtype), np.float64) for x in first.solution())
+    a, b = (np.asarray(x.astype(dtype), np.float64) for x in first.solution(len(y)))
     # a second decomposition, of the residuals: the small numbers are computed from small numbers
     rows[:, -1] = root * (y - np.einsum("nk,nk->n", local, a[cell]) - common @ b)
     last = _Triangles(rows, cell, n_cells, k)
@@ -121,24 +122,30 @@ class _Triangles:
             self.residual = np.zeros(n_cells)
             self.residual[0] = self.rest[-1, -1] ** 2
 
-    def solution(self) -> tuple[np.ndarray, np.ndarray]:
-        """Nearly the least-squares solution, small along directions that the rows hardly determine."""
+    def solution(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Nearly the least-squares solution, small along directions that the `n` rows hardly determine.
+
+        Along a weak direction the least-squares solution is noise over next to nothing: a centre that is far from all
+        values that coefficients take costs them their digits.
+        """
         k, p = self.k, self.rest.shape[0] - 1
+        noise = np.sqrt(np.sum(self.residual) / max(n - len(self.cells) * k - p, 1))
         mixed, common = self.cells[:, :, k : k + p], self.rest[:p, :p]
         length = np.sqrt(np.sum(mixed**2, axis=(0, 1)) + np.sum(common**2, axis=0))  # before cells took their part
-        b = _solved(common[None], self.rest[None, :p, p], length[None])[0]
+        b = _solved(common[None], self.rest[None, :p, p], length[None], noise)[0]
         local = self.cells[:, :, :k]
-        return _solved(local, self.cells[:, :, -1] - mixed @ b, np.linalg.norm(local, axis=1)), b
+        return _solved(local, self.cells[:, :, -1] - mixed @ b, np.linalg.norm(local, axis=1), noise), b
 
 
-def _solved(triangles: np.ndarray, right: np.ndarray, length: np.ndarray) -> np.ndarray:
+def _solved(triangles: np.ndarray, right: np.ndarray, length: np.ndarray, noise: float) -> np.ndarray:
     """Solutions of (m, k, k) systems by the pseudo-inverse, after columns of these lengths are brought to length 1."""
     if not triangles.size:
         return np.zeros(triangles.shape[:1] + triangles.shape[2:])
     length = np.where(length > 0, length, 1.0)
     u, s, v = np.linalg.svd(triangles / length[:, None, :])
-    inverse = np.divide(1.0, s, out=np.zeros_like(s), where=s > RCOND)
-    return np.einsum("mji,mj,mkj,mk->mi", v, inverse, u, right) / length
+    along = np.einsum("mkj,mk->mj", u, right)
+    counted = (s > RCOND) & (np.abs(along) > SIGNIFICANT * noise)
+    return np.einsum("mji,mj->mi", v, np.divide(along, s, out=np.zeros_like(s), where=counted)) / length
 
 
 def triangle(rows: np.ndarray) -> np.ndarray:
