@@ -154,7 +154,8 @@ class _Fit:
             self.term.cls is LogNormal,
             np.dtype(array_type(self.term.node).dtype),
         )
-        if _cost(kernel) > WORTH * n * (2 * sum(k for k, _ in kernel.blocks) + 7):
+        one_row_each = layout.size > 1 and layout.occupied >= n
+        if one_row_each or _cost(kernel) > WORTH * n * (2 * sum(k for k, _ in kernel.blocks) + 7):
             return self._not_worth(layout)
         stacked = tuple(tuple(entries[i] for i in g) for g in groups)
         runs = _runs([(source, int(p[0, j])) for _, j, source, p in common])
