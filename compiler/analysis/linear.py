@@ -31,6 +31,7 @@ from plait.ir.ops import Apply, array_type
 from plait.ir.types import ArrayType, Shape
 
 Array = Any
+OUTSIDE = -1  # the position of what a gather reads outside of its array and fills with a number or NaN
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Block:
     Attributes:
         source: which member of the frontier they multiply.
         index: positions in its raveled value, of shape (rows, k), or (1, k) where all rows have the same; a
-            constant where no data decide it.
+            constant where no data decide it. `OUTSIDE` where a gather fills in a number: the form does not hold then.
         coefficient: of shape (rows, k) or (1, k); None for ones.
         k: the number of columns.
     """
@@ -363,20 +364,26 @@ def _broadcast(op: Apply, args: Sequence[Any]) -> _Linear:
 def _moved(op: Apply, args: Sequence[Any], shape: Shape) -> _Linear:
     """Code that only moves entries of its first argument: the same on their positions says which goes where."""
     x, *known = args
+    fills = op.parameters.get("mode") is jax.lax.GatherScatterMode.FILL_OR_DROP
 
-    def move(values: Any) -> Any:
-        return compat.bind(op.primitive, op.parameters, [values, *known])[0]
+    def move(values: Any, parameters: Any) -> Any:
+        return compat.bind(op.primitive, parameters, [values, *known])[0]
 
     positions: Any = np.arange(math.prod(x.shape), dtype=np.int32).reshape(x.shape)
     if not known:  # nothing but shapes decide it
         with jax.ensure_compile_time_eval():
-            positions = np.asarray(move(positions))
+            positions = np.asarray(move(positions, op.parameters))
     else:
-        positions = move(jnp.asarray(positions))
+        positions = move(jnp.asarray(positions), op.parameters | ({"fill_value": OUTSIDE} if fills else {}))
 
     def taken(y: Array) -> Array:
+        if fills:  # not an entry, so no rule may go on
+            return jnp.where(positions[..., None] == OUTSIDE, OUTSIDE, from_rows(y))
         if all(n == 1 for n in y.shape[:-1]):
             return y.reshape(*(1,) * len(shape), y.shape[-1])
+        return from_rows(y)
+
+    def from_rows(y: Array) -> Array:
         rows = _lib(y).broadcast_to(y, (*x.shape, y.shape[-1])).reshape(math.prod(x.shape), y.shape[-1])
         if isinstance(rows, np.ndarray) and isinstance(positions, np.ndarray):
             return rows[positions]
@@ -384,7 +391,7 @@ def _moved(op: Apply, args: Sequence[Any], shape: Shape) -> _Linear:
             return positions[..., None]
         return jnp.asarray(rows)[positions]
 
-    offset = None if x.offset is None else move(_whole(x.offset, x.shape))
+    offset = None if x.offset is None else move(_whole(x.offset, x.shape), op.parameters)
     return _Linear(shape, offset, tuple(b.map(taken) for b in x.blocks))
 
 
@@ -435,4 +442,4 @@ def _flat(x: Array, shape: Shape, rows: Shape) -> Array:
     return _lib(x).broadcast_to(x, (*rows, k)).reshape(math.prod(rows), k)
 
 
-__all__ = ["Block", "LinearForm", "linear_form", "raveled"]
+__all__ = ["OUTSIDE", "Block", "LinearForm", "linear_form", "raveled"]

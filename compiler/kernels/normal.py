@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from plait.compiler.analysis.cells import Layout, LayoutChangedError, assign
+from plait.compiler.analysis.linear import OUTSIDE
 from plait.compiler.kernels.least_squares import least_squares
 from plait.ir.types import Shape
 
@@ -79,6 +80,8 @@ class NormalStatistics:
             coefficients[i] = _rows(next(given), self.n, k) if has else np.ones((self.n, k))
         if self.scale_varies:
             positions[-1] = next(given)
+        if any(np.any(p == OUTSIDE) for p in positions.values()):
+            raise LayoutChangedError("an index is out of range")
         cell, taken = self._cells(positions)
         weight = np.ones(self.n) if weight is None else weight
         counted = weight > 0

@@ -19,7 +19,7 @@ import numpy as np
 from numpyro.distributions import LogNormal, Normal
 
 from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
-from plait.compiler.analysis.linear import LinearForm, linear_form, raveled
+from plait.compiler.analysis.linear import OUTSIDE, LinearForm, linear_form, raveled
 from plait.compiler.kernels.normal import NormalStatistics
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
@@ -110,13 +110,15 @@ class _Fit:
         self.sources = tuple(dict.fromkeys((*mean.frontier, *spread.frontier)))
         self.place = {n: i for i, n in enumerate(self.sources)}
         self.scale_source = self.place[spread.frontier[0]] if spread.frontier else None
-        known = [b.index for b in mean.blocks] + ([self.scale_block.index] if self.scale_block else [])
-        known += [x for x in (self.factor, term.weight) if x is not None]
+        self.indices = [b.index for b in mean.blocks] + ([self.scale_block.index] if self.scale_block else [])
+        known = self.indices + [x for x in (self.factor, term.weight) if x is not None]
         self.values = dict(zip(map(id, known), scope.values(known), strict=True)) if scope.values else {}
 
     def fusion(self) -> Fusion | Refused:
         if not self._has_positive_factor():
             return Refused("its scale is not a positive multiple of what it is computed from", "")
+        if any(np.any(self.values[id(index)] == OUTSIDE) for index in self.indices):
+            return Refused("it reads parameters by an index that is out of range")
         n = self.term.n
         scale = None if self.scale_block is None else self.values[id(self.scale_block.index)]
         varies = scale is not None and len(scale) > 1
