@@ -78,12 +78,13 @@ def test_a_mean_far_from_zero(dtype: type) -> None:
     check(rows, [*near, {"a": 0.0, "s": 1.0}], dtype, 2e-15 if dtype is np.float64 else None)
 
 
-@dtypes
-@pytest.mark.parametrize(("middle", "spread"), [(1e6, 1.0), (2010.0, 10.0)], ids=["million", "years"])
-def test_a_covariate_far_from_zero(middle: float, spread: float, dtype: type) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "middle", "spread"),
+    [(np.float64, 1e6, 1.0), (np.float64, 2010.0, 10.0), (np.float32, 2010.0, 10.0)],
+    ids=["f64-million", "f64-years", "f32-years"],
+)
+def test_a_covariate_far_from_zero(dtype: type, middle: float, spread: float) -> None:
     """An intercept far outside the data costs digits: the triangle is rounded where the covariate is exact."""
-    if dtype is np.float32 and middle == 1e6:
-        pytest.skip("float32 cannot tell such rows apart")
     x = np.round(middle + spread * np.linspace(-1, 1, N), 6)
     rows = Rows(line, common, {"a": (), "b": (), "s": ()}, {"x": x, "y": 3 + 2 * (x - middle) + E})
     at = [{"a": 3.1 - slope * middle, "b": slope, "s": 1.0} for slope in (2.0, 2.1, 0.0)]
@@ -339,22 +340,23 @@ def test_refused(model) -> None:
             np.testing.assert_allclose(compiled.log_joint(v), plain.log_joint(v), rtol=1e-13)
 
 
-@pytest.mark.parametrize("fill_value", [0.0, np.nan])
-def test_what_a_gather_fills_in_is_no_parameter(fill_value: float) -> None:
+@pytest.mark.parametrize(("size", "fill_value"), [(5, 0.0), (5, np.nan), (1, 0.0)])
+def test_what_a_gather_fills_in_is_no_parameter(size: int, fill_value: float) -> None:
     """Out-of-range indices are errors, unless the user switches the checks off."""
 
     def model(y, g):
-        plait.sample("y", dist.Normal(flat("t", 5).at[g].get(mode="fill", fill_value=fill_value), 1.0), obs=y)
+        t = flat("t", size) * np.arange(5.0)
+        plait.sample("y", dist.Normal(t.at[g].get(mode="fill", fill_value=fill_value), 1.0), obs=y)
 
-    t, outside = np.arange(5.0), np.where(np.arange(N) == 7, 9, G)
+    v, t, outside = {"t": np.ones(size)}, np.arange(5.0), np.where(np.arange(N) == 7, 9, G)
     with jax.enable_x64(True):
         wanted = np.sum(dist.Normal(np.where(outside == 9, fill_value, t[G]), 1.0, validate_args=False).log_prob(E))
         inside = plait.compile(model, y=E, g=G, passes={"check_data": False})
         assert isinstance(answer(inside), Fusion)
-        np.testing.assert_allclose(inside.log_joint({"t": t}), np.sum(dist.Normal(t[G], 1.0).log_prob(E)), rtol=1e-13)
+        np.testing.assert_allclose(inside.log_joint(v), np.sum(dist.Normal(t[G], 1.0).log_prob(E)), rtol=1e-13)
         for compiled in (inside.bind(g=outside), plait.compile(model, y=E, g=outside, passes={"check_data": False})):
             assert isinstance(answer(compiled), Refused)
-            np.testing.assert_allclose(compiled.log_joint({"t": t}), wanted, rtol=1e-13)
+            np.testing.assert_allclose(compiled.log_joint(v), wanted, rtol=1e-13)
 
 
 def test_a_zero_scale_is_not_fused() -> None:
