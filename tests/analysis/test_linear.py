@@ -149,7 +149,7 @@ def test_offset_and_columns_add_up_to_the_predictor(name: str) -> None:
 SMALLEST = {
     "scalar": 1, "design": 1 + 3, "design of a slice": 2, "matrix": 12, "sum": 7, "mean": 4, "groups": 4,
     "groups by two": 7, "one column": 7, "negative literals": 3, "known scalar index": 1 + 3, "stride": 2,
-    "broadcast": 5, "select": 1, "concatenated": 4, "not linear": 4 + 3,
+    "broadcast": 5, "select": 1, "concatenated": 3, "not linear": 4 + 3,
     "one source twice": 4, "dynamic slice": 2, "no columns": 1,
 }  # fmt: skip
 

@@ -114,7 +114,7 @@ def test_the_ways_to_a_triangle_agree() -> None:
     compare(by_products, rows, 1e-13)
     rows[:, 3] = rows[:, 0] + 1e-5 * rows[:, 3]
     assert module._from_products(rows) is None
-    compare(module._triangle(rows), rows, 1e-13)
+    compare(module.triangle(rows), rows, 1e-13)
 
 
 def compare(r: np.ndarray, rows: np.ndarray, tolerance: float) -> None:

@@ -146,11 +146,7 @@ def _relative(got: Any, terms: np.ndarray) -> float:
 
 def answer(compiled: plait.CompiledModel) -> Any:
     """What became of site y."""
-    (found,) = [
-        a.answer
-        for a in answers(dict(compiled.history)["unconstrain"], compiled._data)
-        if a.term.op.site == "y"  # type: ignore[union-attr]
-    ]
+    (found,) = [a.answer for a in answers(dict(compiled.history)["unconstrain"], compiled._data) if a.site == "y"]
     fused = [op for op in dict(compiled.history)["fuse"].ops(Fused) if op.site == "y"]
     assert len(fused) == isinstance(found, Fusion)
     return found

@@ -276,10 +276,6 @@ def latent_weight(d):
         plait.sample("y", dist.Normal(flat("a"), 1.0), obs=d["y"])
 
 
-def latent_value(d):
-    plait.sample("y", dist.Normal(flat("a"), 1.0).expand([N]).to_event(1))
-
-
 def own_means(d):
     plait.sample("y", dist.Normal(flat("t", N), flat("s", positive=True)), obs=d["y"])
 
@@ -290,7 +286,7 @@ def own_scales(d):
 
 def negative_scale(d):
     """The density is finite where `b` is negative."""
-    plait.sample("y", dist.Normal(flat("a"), -flat("b", 5)[d["g"]]), obs=d["y"])
+    plait.sample("y", dist.Normal(flat("a"), flat("b", 5)[d["g"]] * d["k"]), obs=d["y"])
 
 
 def other_family(d):
@@ -310,25 +306,24 @@ def fewer_rows_than_columns(d):
 
 
 REFUSED = {
-    row_by_row: "its scale is computed row by row",
+    row_by_row: "its 120 rows have 120 different means or scales",
     scale_of_two: "its scale is computed row by row",
-    nonlinear: "each of its rows has a mean or a scale of its own",
+    nonlinear: "its 120 rows have 120 different means or scales",
     latent_mask: "its mask or scale depends on latents",
     latent_weight: "its mask or scale depends on latents",
-    latent_value: "its value is not known from data",
-    own_means: "each of its rows has a mean or a scale of its own",
-    own_scales: "its scale is computed row by row",
+    own_means: "its 120 rows have 120 different means or scales",
+    own_scales: "its 120 rows have 120 different means or scales",
     negative_scale: "its scale is not a positive multiple of what it is computed from",
     other_family: "there is no rule for StudentT",
     one_row: "its 1 rows cost no more than their statistics would",
     no_rows: "it has no rows",
-    fewer_rows_than_columns: "each of its rows has a mean or a scale of its own",
+    fewer_rows_than_columns: "its 3 rows have 3 different means or scales",
 }
 
 
 @pytest.mark.parametrize("model", REFUSED, ids=lambda m: m.__name__)
 def test_refused(model) -> None:
-    data = {"x": E, "y": RNG.normal(size=N), "X": X, "g": G}
+    data = {"x": E, "y": RNG.normal(size=N), "X": X, "g": G, "k": -np.ones(N)}
     with jax.enable_x64(True):
         compiled = plait.compile(model, d=data)
         found = answer(compiled)
@@ -338,6 +333,13 @@ def test_refused(model) -> None:
             plain = plait.compile(model, d=data, passes={"fuse": False})
             v = {k: -np.ones(s) if k == "b" else np.ones(s) for k, s in compiled.shapes.items()}
             np.testing.assert_allclose(compiled.log_joint(v), plain.log_joint(v), rtol=1e-13)
+
+
+def test_latents_have_no_rows_to_sum() -> None:
+    def model():
+        plait.sample("y", dist.Normal(plait.sample("a", dist.Normal()), 1.0).expand([N]).to_event(1))
+
+    assert not list(dict(plait.compile(model).history)["fuse"].ops(Fused))
 
 
 @pytest.mark.parametrize(("size", "fill_value"), [(5, 0.0), (5, np.nan), (1, 0.0)])
