@@ -82,22 +82,26 @@ class Explanation:
     def __str__(self) -> str:
         out = io.StringIO()
         console = Console(file=out, width=110, force_terminal=False, markup=False, highlight=False)
-        console.print(_term_table(self.terms))
-        console.print(_totals(self.terms), soft_wrap=True)
-        history = " → ".join(f"{name} {nodes}" for name, nodes, _ in self.passes)
-        console.print(f"nodes after each pass: {history}", soft_wrap=True)
-        for note in _shortened(self.notes):
-            console.print(note, soft_wrap=True)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+    def __rich__(self) -> Group:
+        parts: list[Any] = [Text(_totals(self.terms)), _term_table(self.terms)]
+        parts += [line for t in self.terms for line in _in_words(t)]
+        if any(t.evaluated for t in self.terms):
+            parts.append(Text(LEGEND, style="dim"))
+        parts += map(Text, _shortened(self.notes))
         if self.certificate is not None:
             c = self.certificate
             whole = f"; not taken apart: {', '.join(c.whole)}" if c.whole else ""
-            console.print(f"checked: {len(c.rows)} comparisons, worst relative error {c.worst:.1e}{whole}")
-        return out.getvalue()
-
-    def __rich__(self) -> Group:
-        return Group(_term_table(self.terms), Text(_totals(self.terms)), *map(Text, _shortened(self.notes)))
+            parts.append(Text(f"checked: {len(c.rows)} comparisons, worst relative error {c.worst:.1e}{whole}"))
+        return Group(*parts)
 
 
+LEGEND = (
+    "n, Σ, ȳ, R, φ̂ and RSS are computed once from the data; φ are the coefficients, c the cells: rows that read the "
+    "same parameters."
+)
 MOST_NOTES = 8  # that are printed
 
 
@@ -231,32 +235,30 @@ _FREE = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_ty
 
 
 def _term_table(terms: Sequence[Term]) -> Table:
+    file = next((t.loc for t in terms if t.loc), None)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("term", overflow="fold", ratio=1)
-    for column in ("rows", "ops/call", "bytes/call", "ops/data set"):
+    table.add_column("term", overflow="fold")
+    for column in ("rows", "operations", "bytes read"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("line", no_wrap=True)
-    for t in terms:
-        table.add_row(
-            _in_words(t),
-            _change(*t.rows),
-            _change(t.written_flops, t.flops),
-            _change(t.written_bytes, t.bytes),
-            f"{t.prepared:,}",
-            str(t.loc or ""),
-        )
+    table.add_column(str(file).rpartition(":")[0] if file else "line", no_wrap=True)
+    for t in [t for t in terms if not (t.name.startswith(_JACOBIAN) and t.flops == 0)]:
+        here = "" if t.loc is None else f":{t.loc.line}" if file and t.loc.file == file.file else str(t.loc)
+        cells = _change(*t.rows), _change(t.written_flops, t.flops), _change(t.written_bytes, t.bytes)
+        table.add_row(t.name if t.name.startswith(_JACOBIAN) else t.text, *cells, here)
     return table
 
 
-def _in_words(term: Term) -> Text:
-    """What the user wrote, and below it what became of it."""
-    text = Text(term.text if not term.name.startswith("log|J|") else term.name)
+_JACOBIAN = "log|J|"
+
+
+def _in_words(term: Term) -> list[Text]:
+    """What became of a term, on a line of its own."""
     if term.evaluated:
-        text.append(f"\n  ⇒ {term.evaluated}", style="green")
+        return [Text(f"{term.name} ⇒ {term.evaluated}", style="green")]
     if term.reason:
         edit = f"; to fuse them: {term.edit}" if term.edit else ""
-        text.append(f"\n  rows stay: {term.reason}{edit}", style="yellow")
-    return text
+        return [Text(f"{term.name} keeps its rows: {term.reason}{edit}", style="yellow")]
+    return []
 
 
 def _change(before: int, after: int) -> str:
@@ -265,7 +267,8 @@ def _change(before: int, after: int) -> str:
 
 def _totals(terms: Sequence[Term]) -> str:
     before, after = sum(t.written_flops for t in terms), sum(t.flops for t in terms)
-    return f"operations of a call: {_change(before, after)}"
+    fewer = f" ({before / after:,.0f} times fewer)" if 0 < 2 * after < before else ""
+    return f"operations of a call: {_change(before, after)}{fewer}"
 
 
 def _prepared(graph: Graph) -> set[Node]:

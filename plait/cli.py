@@ -143,7 +143,10 @@ def explain(
     """Print what is evaluated, term by term, with its cost."""
     with _session(target, float64, debug):
         _, compiled, _ = _compiled(target, data, without)
-        typer.echo(str(compiled.explain()), nl=False)
+        explained = compiled.explain()
+        typer.echo(str(explained))
+        history = " → ".join(f"{name} {nodes}" for name, nodes, _ in explained.passes)
+        typer.echo(f"nodes after each pass: {history}")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
-from plait.ir.graph import Graph
+from plait.ir.graph import Graph, Op
 from plait.ir.ops import Value
 from plait.ir.types import ArrayType
 from plait.runtime.start import find_start
@@ -123,14 +123,14 @@ class Program:
         yield self
         if not self.lowered.kernels:
             return
-        yield from tuple(self._relatives)
-        built = build(self.traced, self.switches, self.arguments, data=data)
-        self._relatives.append(replace(built, notes=self.notes))
-        yield self._relatives[-1]
+        yield from [program for kernels, program in self._relatives.items() if kernels]
+        built = replace(build(self.traced, self.switches, self.arguments, data=data), notes=self.notes)
+        yield self._relatives.setdefault(tuple(n.op for n in built.lowered.kernels), built)  # what is compiled is kept
 
     @cached_property
-    def _relatives(self) -> list[Program]:
-        return []
+    def _relatives(self) -> dict[tuple[Op, ...], Program]:
+        """By their kernels."""
+        return {}
 
     @cached_property
     def on_traced_data(self) -> Program:

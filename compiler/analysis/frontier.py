@@ -23,6 +23,13 @@ _MOVES = frozenset(
 )  # fmt: skip
 
 
+def moved_from(node: Node, known: Set[Node]) -> Node:
+    """The node whose entries a node moves: ``(a[:, None] + b)[i, j]`` reads entries of the sum."""
+    while node not in known and _moves(node, known):
+        node = node.args[0]
+    return node
+
+
 def frontier(node: Node, known: Set[Node]) -> tuple[Node, ...]:
     """The nodes of least total size that `node` is affine in, given the known ones.
 
@@ -63,7 +70,12 @@ def is_affine(node: Node, known: Set[Node]) -> bool:
         return node.args[0] in known
     if name == "convert_element_type":
         return _widens(array_type(node.args[0]).dtype, array_type(node).dtype)
-    return name in _MOVES and all(a in known for a in node.args[1:])
+    return _moves(node, known)
+
+
+def _moves(node: Node, known: Set[Node]) -> bool:
+    op = node.op
+    return isinstance(op, Apply) and op.primitive.name in _MOVES and all(a in known for a in node.args[1:])
 
 
 def _widens(old: np.dtype, new: np.dtype) -> bool:
@@ -86,4 +98,4 @@ def _unknown_args(node: Node, known: Set[Node]) -> list[Node]:
     return [a for a in dict.fromkeys(node.args) if a not in known]
 
 
-__all__ = ["frontier", "is_affine"]
+__all__ = ["frontier", "is_affine", "moved_from"]

@@ -61,7 +61,9 @@ class LinearForm:
     blocks: tuple[Block, ...]
 
 
-def linear_form(builder: Builder, node: Node, known: Set[Node], rows: Shape) -> LinearForm:
+def linear_form(
+    builder: Builder, node: Node, known: Set[Node], rows: Shape, sources: tuple[Node, ...] | None = None
+) -> LinearForm:
     """The normal form of a node.
 
     Args:
@@ -69,10 +71,11 @@ def linear_form(builder: Builder, node: Node, known: Set[Node], rows: Shape) -> 
         node: a float that broadcasts to `rows`.
         known: what data alone decide.
         rows: the batch shape; rows are counted in C order.
+        sources: the frontier, where it is not to be the one of least size.
     """
     if node in known:
         return LinearForm((), raveled(builder, node, rows), ())
-    sources = frontier(node, known)
+    sources = frontier(node, known) if sources is None else sources
     inner = _between(node, sources, known)
     reads = [a for a in dict.fromkeys(a for n in inner for a in n.args) if a in known]
     described: list[_Block] = []

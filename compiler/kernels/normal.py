@@ -55,8 +55,8 @@ class NormalStatistics:
     def shapes(self) -> dict[str, Shape]:
         """The results and their shapes: few arrays, as each one costs a call from Python about a microsecond.
 
-        `totals` are the sum of weights, the constant and the residual sum of squares; `local` and `common` the
-        triangle's rows, then the centre, then the rest. What is empty is left out.
+        `totals` are the sum of weights, the constant and the root of the residual sum of squares; `local` and `common`
+        the triangle's rows, then the centre, then the rest. What is empty is left out.
         """
         k, p, c = self.k, self.p, self.layout.size
         shapes: dict[str, Shape] = {"totals": (3, c) if self.scale_varies else (3,)}
@@ -99,9 +99,11 @@ class NormalStatistics:
         size, k = self.layout.size, self.k
         s = least_squares(y, weight / factor**2, design[:, :k], design[:, k:], cell, size, self.dtype)
         if self.scale_varies:
-            totals = np.stack([np.bincount(cell, weight, size), -np.bincount(cell, weight * logs, size), s.residual])
+            totals = np.stack(
+                [np.bincount(cell, weight, size), -np.bincount(cell, weight * logs, size), np.sqrt(s.residual)]
+            )
         else:
-            totals = np.array([np.sum(weight), -np.sum(weight * logs), np.sum(s.residual)])
+            totals = np.array([np.sum(weight), -np.sum(weight * logs), np.sqrt(np.sum(s.residual))])
         local = np.concatenate([s.local, s.local_centre[:, None], s.local_rest[:, None]], axis=1)
         found = {
             "totals": totals,

@@ -87,7 +87,9 @@ def _answer(scope: Scope, node: Node) -> Answer:
     if isinstance(term, Refused):
         return Answer(node.op.site, term)
     rule = next((rule for classes, rule in RULES if term.cls in classes), None)
-    answer = Refused(f"there is no rule for {term.cls.__name__}") if rule is None else rule(scope, term)
+    answer = (
+        Refused(f"no sufficient statistics are known for {term.cls.__name__}") if rule is None else rule(scope, term)
+    )
     if isinstance(answer, Refused):
         return Answer(node.op.site, answer, term.n)
     shown = expressions(Graph(tuple(scope.builder.nodes)), {})

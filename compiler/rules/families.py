@@ -46,6 +46,7 @@ class Family:
     """
 
     parameters: tuple[str, ...]
+    symbols: tuple[str, ...]  # of the parameters in `notation`
     known: tuple[str, ...]
     statistics: Callable[[np.ndarray, np.ndarray, np.ndarray, int, tuple[np.ndarray, ...]], Statistics]
     log_density: Callable[..., Array]
@@ -411,11 +412,12 @@ def _beta_concentrations(concentration1: Array, concentration0: Array, *statisti
 def _family(
     parameters: str, known: str, statistics: Callable[..., Statistics], log_density: Callable[..., Array], notation: str
 ) -> Family:
-    return Family(tuple(parameters.split()), tuple(known.split()), _over_rows(statistics), log_density, notation)
+    names, symbols = zip(*(p.split("=") for p in parameters.split()), strict=True)
+    return Family(names, symbols, tuple(known.split()), _over_rows(statistics), log_density, notation)
 
 
 _GAMMA_POISSON = _family(
-    "rate",
+    "rate=β",
     "concentration",
     _negative_binomial,
     _negative_binomial_rate,
@@ -423,47 +425,47 @@ _GAMMA_POISSON = _family(
 )
 
 FAMILIES: dict[type, Family] = {
-    dist.BernoulliProbs: _family("probs", "", _outcomes, _clamped(_two_probs), "Σy·log p + Σ(1 − y)·log(1 − p)"),
-    dist.BernoulliLogits: _family("logits", "", _outcomes, _two_logits, "Σy·η − n·log(1 + exp η)"),
+    dist.BernoulliProbs: _family("probs=p", "", _outcomes, _clamped(_two_probs), "Σy·log p + Σ(1 − y)·log(1 − p)"),
+    dist.BernoulliLogits: _family("logits=η", "", _outcomes, _two_logits, "Σy·η − n·log(1 + exp η)"),
     dist.BinomialProbs: _family(
-        "probs", "total_count", _binomial, _clamped(_binomial_probs), "Σy·log p + Σ(n − y)·log(1 − p)"
+        "probs=p", "total_count", _binomial, _clamped(_binomial_probs), "Σy·log p + Σ(n − y)·log(1 − p)"
     ),
-    dist.BinomialLogits: _family("logits", "total_count", _binomial, _binomial_logits, "Σy·η − Σn·log(1 + exp η)"),
-    dist.GeometricProbs: _family("probs", "", _waits, _two_probs, "n·log p + Σy·log(1 − p)"),
-    dist.GeometricLogits: _family("logits", "", _waits, _two_logits, "n·η − Σ(y + 1)·log(1 + exp η)"),
+    dist.BinomialLogits: _family("logits=η", "total_count", _binomial, _binomial_logits, "Σy·η − Σn·log(1 + exp η)"),
+    dist.GeometricProbs: _family("probs=p", "", _waits, _two_probs, "n·log p + Σy·log(1 − p)"),
+    dist.GeometricLogits: _family("logits=η", "", _waits, _two_logits, "n·η − Σ(y + 1)·log(1 + exp η)"),
     dist.NegativeBinomialProbs: _family(
-        "probs", "total_count", _negative_binomial, _binomial_probs, "Σy·log p + Σr·log(1 − p)"
+        "probs=p", "total_count", _negative_binomial, _binomial_probs, "Σy·log p + Σr·log(1 − p)"
     ),
     dist.NegativeBinomialLogits: _family(
-        "logits", "total_count", _negative_binomial, _binomial_logits, "Σy·η − Σ(y + r)·log(1 + exp η)"
+        "logits=η", "total_count", _negative_binomial, _binomial_logits, "Σy·η − Σ(y + r)·log(1 + exp η)"
     ),
     dist.NegativeBinomial2: _GAMMA_POISSON,
     dist.GammaPoisson: _GAMMA_POISSON,
-    dist.CategoricalProbs: _family("probs", "", _categories, _category_probs, "Σ_k n_k·log p_k"),
-    dist.CategoricalLogits: _family("logits", "", _categories, _category_logits, "Σ_k n_k·η_k − n·log Σexp η_k"),
-    dist.MultinomialProbs: _family("probs", "total_count", _multinomial, _multinomial_probs, "Σ_k Σy_k·log p_k"),
+    dist.CategoricalProbs: _family("probs=p", "", _categories, _category_probs, "Σ_k n_k·log p_k"),
+    dist.CategoricalLogits: _family("logits=η", "", _categories, _category_logits, "Σ_k n_k·η_k − n·log Σexp η_k"),
+    dist.MultinomialProbs: _family("probs=p", "total_count", _multinomial, _multinomial_probs, "Σ_k Σy_k·log p_k"),
     dist.MultinomialLogits: _family(
-        "logits", "total_count", _multinomial, _multinomial_logits, "Σ_k Σy_k·η_k − Σn·log Σexp η_k"
+        "logits=η", "total_count", _multinomial, _multinomial_logits, "Σ_k Σy_k·η_k − Σn·log Σexp η_k"
     ),
-    dist.Poisson: _family("rate", "", _poisson, _poisson_rate, "Σy·log λ − n·λ"),
-    dist.Exponential: _family("rate", "", _exponential, _exponential_rate, "n·log λ − λ·Σy"),
-    dist.HalfNormal: _family("scale", "", _half_normal, _half_normal_scale, "−n·log σ − Σy²/(2σ²)"),
-    dist.Pareto: _family("scale alpha", "", _pareto, _pareto_tail, "n·log α + n·α·log s − (α + 1)·Σlog y"),
+    dist.Poisson: _family("rate=λ", "", _poisson, _poisson_rate, "Σy·log λ − n·λ"),
+    dist.Exponential: _family("rate=λ", "", _exponential, _exponential_rate, "n·log λ − λ·Σy"),
+    dist.HalfNormal: _family("scale=σ", "", _half_normal, _half_normal_scale, "−n·log σ − Σy²/(2σ²)"),
+    dist.Pareto: _family("scale=s alpha=α", "", _pareto, _pareto_tail, "n·log α + n·α·log s − (α + 1)·Σlog y"),
     dist.Gamma: _family(
-        "concentration rate", "", _gamma, _gamma_shape, "n·(α·log β − log Γ(α)) + (α − 1)·Σlog y − β·Σy"
+        "concentration=α rate=β", "", _gamma, _gamma_shape, "n·(α·log β − log Γ(α)) + (α − 1)·Σlog y − β·Σy"
     ),
     dist.InverseGamma: _family(
-        "concentration rate", "", _inverse_gamma, _gamma_shape, "n·(α·log β − log Γ(α)) − (α + 1)·Σlog y − β·Σ1/y"
+        "concentration=α rate=β", "", _inverse_gamma, _gamma_shape, "n·(α·log β − log Γ(α)) − (α + 1)·Σlog y − β·Σ1/y"
     ),
     dist.Beta: _family(
-        "concentration1 concentration0",
+        "concentration1=a concentration0=b",
         "",
         _beta,
         _beta_concentrations,
         "(a − 1)·Σlog y + (b − 1)·Σlog(1 − y) − n·log B(a, b)",
     ),
     dist.Dirichlet: _family(
-        "concentration", "", _dirichlet, _dirichlet_concentration, "Σ_k (α_k − 1)·Σlog y_k − n·log B(α)"
+        "concentration=α", "", _dirichlet, _dirichlet_concentration, "Σ_k (α_k − 1)·Σlog y_k − n·log B(α)"
     ),
 }
 

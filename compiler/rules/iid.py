@@ -70,7 +70,7 @@ def iid(scope: Scope, term: Term) -> Fusion | Refused:
     family = FAMILIES[term.cls]
     missing = [name for name in family.known if term.parameters[name] not in scope.known]
     if missing:
-        return Refused(f"its {missing[0]} is not known from data", f"a {missing[0]} that is data")
+        return Refused(f"its {missing[0]} is not known", f"a {missing[0]} that is known")
     if scope.values is None:
         return Refused("the data are traced by jax, and the statistics are computed on the host")
     parameters: dict[str, RowParameter | Node] = {}
@@ -102,7 +102,7 @@ def _fusion(
     columns = [(sources.index(p.source), array_type(p.source).shape, x) for p in keyed for x in p.positions.T]
     layout = lay_out(columns)
     if layout.size > FEWER * term.n:
-        return Refused(f"its {term.n} rows have {layout.occupied} different parameters")
+        return Refused(f"its {term.n:,} rows have {layout.occupied:,} different parameters")
     entries = iter(layout.entries)
     reads = tuple(
         shared.index(p) if isinstance(p, Node) else entries_of(p, sources.index(p.source), entries)
@@ -125,9 +125,17 @@ def _fusion(
     formula = FamilyCells(term.cls, len(sources), n_statistics, layout, reads, events)
     data = [term.value, *([] if term.weight is None else [term.weight])]
     data += [*(term.parameters[name] for name in family.known), *shared, *(p.index for p in keyed)]
-    cells = " for each cell" if layout.size > 1 else ""
     node = emit(scope, term, kernel, shapes, data, formula, sources)
-    return Fusion(node, f"{family.notation}{cells}", (), layout.size)
+    return Fusion(node, *_notation(family, parameters, layout), layout.size)
+
+
+def _notation(
+    family: Family, parameters: Mapping[str, RowParameter | Node], layout: Layout
+) -> tuple[str, tuple[Node, ...]]:
+    named = tuple(p if isinstance(p, Node) else p.source for p in parameters.values())
+    symbols = ", ".join(f"{symbol} = {{{i}}}" for i, symbol in enumerate(family.symbols))
+    text = f"Σ_c [{family.notation}]" if layout.size > 1 else family.notation
+    return f"{text} + const,  {symbols}", named
 
 
 __all__ = ["CLASSES", "FamilyCells", "iid"]

@@ -76,7 +76,7 @@ def multivariate_normal(scope: Scope, term: Term) -> Fusion | Refused:
     shape = () if free is None else array_type(free.source).shape
     layout = lay_out([(0, shape, x) for x in free.positions.T]) if free is not None and differ else ONE
     if d + layout.size > FEWER * term.n:
-        return Refused(f"its {term.n} rows cost no more than their {d} × {d} scatter matrix would")
+        return Refused(f"its {term.n:,} rows cost no more than their {d} × {d} scatter matrix would")
     entries = iter(layout.entries)
     reads = () if free is None else entries_of(free, 0, entries)
     dtype = np.dtype(array_type(term.node).dtype)
@@ -86,7 +86,7 @@ def multivariate_normal(scope: Scope, term: Term) -> Fusion | Refused:
     args += [free.index] if free is not None and differ else []
     node = emit(scope, term, kernel, kernel.shapes(), args, formula, (factor, *sources))
     means = " + Σ_c n_c |L⁻¹(ȳ_c − μ_c)|²" if differ else " + n |L⁻¹(ȳ − μ)|²" if free is not None else ""
-    text = f"−½ (‖L⁻¹Tᵀ‖²{means}) − n log |L|,  L = {{0}}" + (",  μ = {1}" if free is not None else "")
+    text = f"−½ (‖L⁻¹Tᵀ‖²{means}) − n·log |L| + const,  L = {{0}}" + (",  μ = {1}" if free is not None else "")
     return Fusion(node, text, (factor, *sources), layout.size)
 
 

@@ -53,13 +53,16 @@ class NormalCells:
 
     def __call__(self, *args: Any) -> Any:
         sources, s = args[: self.n_sources], dict(zip(self.statistics, args[self.n_sources :], strict=True))
-        count, constant, squares = s["totals"]
+        count, constant, residual = s["totals"]
+        # divided by the scale before they are squared: float32 holds no squares beyond 1e19
+        inverse = 1.0 if self.scale is None else 1.0 / read(self.scale, sources, s.get("taken"), self.layout.size)
+        squares = jnp.square(residual * inverse)
         k = len(self.local)
         if self.common:
             parts = [jnp.ravel(sources[i])[start:stop] for i, start, stop in self.common]
             b = (parts[0] if len(parts) == 1 else jnp.concatenate(parts)) - s["common"][-2]
             left = jnp.sum(s["common"][:-2] * b, axis=1) - s["common"][-1]  # faster than @ here
-            squares = squares + jnp.sum(left * left)
+            squares = squares + jnp.sum(jnp.square(left * inverse))
         d = [self._coefficient(j, sources, s) - s["local"][k, j] for j in range(k)]
         for i in range(k):
             left = -s["local"][k + 1, i]
@@ -67,12 +70,11 @@ class NormalCells:
                 left = left + s["local"][i, j] * d[j]
             if self.common:
                 left = left + s["mixed"][i] @ b
-            squares = squares + (left * left if squares.ndim else jnp.sum(left * left))
+            left = jnp.square(left * inverse)
+            squares = squares + (left if squares.ndim else jnp.sum(left))
         if self.scale is None:
             return jnp.sum(-0.5 * squares + constant)
-        scale = read(self.scale, sources, s.get("taken"), self.layout.size)
-        inverse = 1.0 / scale
-        return jnp.sum(-0.5 * (squares * inverse) * inverse - count * jnp.log(scale) + constant)
+        return jnp.sum(-0.5 * squares + count * jnp.log(inverse) + constant)
 
     def _coefficient(self, j: int, sources: Sequence[Any], s: dict[str, Any]) -> Any:
         entries = [read(entry, sources, s.get("taken"), self.layout.size) for entry in self.local[j]]
@@ -89,7 +91,9 @@ def normal(scope: Scope, term: Term) -> Fusion | Refused:
     mean = linear_form(scope.builder, loc, scope.known, term.rows)
     spread = linear_form(scope.builder, scale, scope.known, term.rows)
     if not _is_one_column(spread):
-        return Refused("its scale is computed row by row", "a scale that is one parameter, or one for each group")
+        return Refused(
+            "its parameter scale is computed row by row", "a scale that is one parameter, or one for each group"
+        )
     if scope.values is None:
         return Refused("the data are traced by jax, and the statistics are computed on the host")
     return _Fit(scope, term, mean, spread).fusion()
@@ -116,7 +120,7 @@ class _Fit:
 
     def fusion(self) -> Fusion | Refused:
         if not self._has_positive_factor():
-            return Refused("its scale is not a positive multiple of what it is computed from", "")
+            return Refused("its scale is not a positive multiple of what it is computed from")
         if any(np.any(self.values[id(index)] == OUTSIDE) for index in self.indices):
             return Refused("it reads parameters by an index that is out of range")
         n = self.term.n
@@ -190,23 +194,21 @@ class _Fit:
 
     def _not_worth(self, layout: Layout) -> Refused:
         if layout.size > 1 and 2 * layout.occupied > self.term.n:
-            reason = f"its {self.term.n} rows have {layout.occupied} different means or scales"
-            return Refused(reason, "fewer groups would make cells")
-        return Refused(f"its {self.term.n} rows cost no more than their statistics would")
+            return Refused(f"its {self.term.n:,} rows have {layout.occupied:,} different means or scales")
+        return Refused(f"its {self.term.n:,} rows cost no more than their statistics would")
 
     def _notation(self, kernel: NormalStatistics) -> tuple[str, tuple[Node, ...]]:
         """In the field's notation, and the nodes that it names: the scale and then the coefficients."""
         scale = [] if self.scale_source is None else [self.sources[self.scale_source]]
         named = (*scale, *self.mean.frontier)
         phi = ", ".join(f"{{{i}}}" for i in range(len(scale), len(named)))
-        at_cell = "_c" if kernel.layout.size > 1 else ""
-        squares = f"‖R{at_cell}(φ{at_cell} − φ̂{at_cell})‖²" if kernel.columns else ""
-        squares = f"Σ_c {squares}" if at_cell and squares and not kernel.scale_varies else squares
-        squares = f"{squares} + RSS" if squares else "RSS"
+        at = "_c" if kernel.layout.size > 1 else ""
+        squares = f"‖R{at}(φ{at} − φ̂{at})‖² + " if kernel.columns else ""
         if kernel.scale_varies:
-            text = f"Σ_c [−½ ({squares}_c)/{{0}}_c² − n_c log {{0}}_c]"
+            text = f"Σ_c [−½ ({squares}RSS_c)/σ_c² − n_c·log σ_c] + const,  σ = {{0}}"
         else:
-            text = f"−½ ({squares}){'/{0}² − n log {0}' if scale else ''}"
+            squares = f"{'Σ_c ' if at and squares else ''}{squares}RSS"
+            text = f"−½ ({squares}){'/σ² − n·log σ + const,  σ = {0}' if scale else ' + const'}"
         return text + (f",  φ = {phi}" if phi else ""), named
 
 

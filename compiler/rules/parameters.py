@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.analysis.cells import Entry, Fixed, read
+from plait.compiler.analysis.frontier import moved_from
 from plait.compiler.analysis.linear import linear_form
 from plait.compiler.kernels.families import in_cells
 from plait.compiler.rules.term import Refused, Scope, Term, Values
 from plait.ir.graph import Node
-from plait.ir.ops import Const, array_type
+from plait.ir.ops import Apply, Const, array_type
 from plait.ir.types import Shape
 
 
@@ -40,15 +41,18 @@ class RowParameter:
 def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Shape) -> RowParameter | Refused:
     """A parameter of a term, as what its rows read."""
     node = term.parameters[name]
-    form = linear_form(scope.builder, node, scope.known, (*term.rows, *event))
-    block = form.blocks[0]
-    if len(form.blocks) > 1 or form.offset is not None or block.coefficient is not None or block.k > 1:
-        return Refused(f"its {name} is computed row by row", f"a {name} that is one parameter, or one for each group")
+    source = moved_from(node, scope.known)
+    computed = array_type(source).size >= term.n > 1 and isinstance(source.op, Apply)
+    if computed:
+        return Refused(
+            f"its parameter {name} is computed row by row", f"a {name} that is one parameter, or one for each group"
+        )
+    (block,) = linear_form(scope.builder, node, scope.known, (*term.rows, *event), (source,)).blocks
     (positions,) = values([block.index])
     positions = in_cells(positions, term.n, math.prod(event))
     if isinstance(block.index.op, Const) and (positions == positions[:1]).all():
         positions = positions[:1]
-    return RowParameter(form.frontier[0], block.index, positions, event)
+    return RowParameter(source, block.index, positions, event)
 
 
 def event_of(term: Term, name: str) -> Shape:
