@@ -44,15 +44,21 @@ def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Sh
     source = moved_from(node, scope.known)
     computed = array_type(source).size >= term.n > 1 and isinstance(source.op, Apply)
     if computed:
-        return Refused(
-            f"its parameter {name} is computed row by row", f"a {name} that is one parameter, or one for each group"
-        )
+        return _row_by_row(scope, term, name, event)
     (block,) = linear_form(scope.builder, node, scope.known, (*term.rows, *event), (source,)).blocks
     (positions,) = values([block.index])
     positions = in_cells(positions, term.n, math.prod(event))
     if isinstance(block.index.op, Const) and (positions == positions[:1]).all():
         positions = positions[:1]
     return RowParameter(source, block.index, positions, event)
+
+
+def _row_by_row(scope: Scope, term: Term, name: str, event: Shape) -> Refused:
+    form = linear_form(scope.builder, term.parameters[name], scope.known, (*term.rows, *event))
+    reason = f"its parameter {name} is computed row by row"
+    if form.offset is None and all(b.coefficient is None and b.k == 1 for b in form.blocks) and len(form.blocks) > 1:
+        return Refused(reason, "one table that is indexed once, such as (a[:, None] + b)[i, j] for a[i] + b[j]")
+    return Refused(f"{reason}; only one that all rows share, or the rows of a group, has statistics of fixed size")
 
 
 def event_of(term: Term, name: str) -> Shape:
