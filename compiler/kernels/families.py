@@ -64,7 +64,7 @@ class FamilyStatistics:
         n = math.prod(self.rows)
         given = iter(arrays)
         y = self._in_rows(next(given), self.event)
-        weight = self._in_rows(next(given), ()) if self.weighted else np.ones(n)
+        weight = np.broadcast_to(next(given), (n,)) if self.weighted else np.ones(n)
         known = tuple(self._in_rows(next(given), ()) for _ in range(self.known))
         shared = tuple(_one_value(next(given)) for _ in range(self.shared))
         columns = [x for width, p in zip(self.keys, given, strict=True) for x in in_cells(p, n, width).T]
