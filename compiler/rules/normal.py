@@ -55,7 +55,7 @@ class NormalCells:
         sources, s = args[: self.n_sources], dict(zip(self.statistics, args[self.n_sources :], strict=True))
         count, constant, residual = s["totals"]
         # divided by the scale before they are squared: float32 holds no squares beyond 1e19
-        inverse = 1.0 if self.scale is None else 1.0 / read(self.scale, sources, s.get("taken"), self.layout.size)
+        inverse = 1.0 if self.scale is None else 1.0 / self._scale(count, sources, s)
         squares = jnp.square(residual * inverse)
         k = len(self.local)
         if self.common:
@@ -75,6 +75,11 @@ class NormalCells:
         if self.scale is None:
             return jnp.sum(-0.5 * squares + constant)
         return jnp.sum(-0.5 * squares + count * jnp.log(inverse) + constant)
+
+    def _scale(self, count: Any, sources: Sequence[Any], s: dict[str, Any]) -> Any:
+        assert self.scale is not None
+        scale = read(self.scale, sources, s.get("taken"), self.layout.size)
+        return jnp.where(count > 0, scale, 1.0)  # a cell without rows has no derivative, however small its scale is
 
     def _coefficient(self, j: int, sources: Sequence[Any], s: dict[str, Any]) -> Any:
         entries = [read(entry, sources, s.get("taken"), self.layout.size) for entry in self.local[j]]
