@@ -22,6 +22,8 @@ GROUP = np.repeat([0, 2], N // 2)[RNG.permutation(N)]  # group 1 is empty
 BETALN = 1e-7  # NumPyro's own sum of a negative binomial is off in the eighth digit
 
 
+ONLY_SHARED = "; only one that all rows share, or the rows of a group, has statistics of fixed size"
+
 # -- models in which every family has a site -------------------------------------------------------------------
 
 
@@ -518,15 +520,15 @@ def a_latent_value(d):
 
 
 NEAR = {
-    exposure: "its rate is computed row by row",
-    free_total_count: "its total_count is not known from data",
-    free_concentration: "its concentration is not known from data",
-    means_with_known_shapes: f"its {N} rows have {N} different parameters",
+    exposure: "its parameter rate is computed row by row" + ONLY_SHARED,
+    free_total_count: "its total_count is not known",
+    free_concentration: "its concentration is not known",
+    means_with_known_shapes: "its parameter rate is computed row by row" + ONLY_SHARED,
     known_and_different: "its concentration is data that differ from row to row",
     as_many_cells_as_rows: f"its {N} rows have {N} different parameters",
-    two_columns: f"its {N} rows have {N} different parameters",
+    two_columns: "its parameter rate is computed row by row" + ONLY_SHARED,
     unknown_mask: "its mask or scale depends on latents",
-    without_a_rule: "there is no rule for Weibull",
+    without_a_rule: "no sufficient statistics are known for Weibull",
     expanded_between_two_events: "its events are expanded between two to_event",
 }
 

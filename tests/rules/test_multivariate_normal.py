@@ -22,6 +22,8 @@ Y = RNG.normal(size=(N, D)) @ FACTOR.T + RNG.normal(size=(J, D))[GROUP]
 EPS = {np.float64: 2e-14, np.float32: 4e-6}  # of the sum of absolute terms
 
 
+ONLY_SHARED = "; only one that all rows share, or the rows of a group, has statistics of fixed size"
+
 # -- the statistics and the formula, against row by row in long double -----------------------------------------
 
 
@@ -305,12 +307,12 @@ def low_rank(d):
 
 NEAR = {
     covariances_of_groups: "its covariance differs from row to row",
-    a_regression: "its loc is computed row by row",
+    a_regression: "its parameter loc is computed row by row" + ONLY_SHARED,
     a_mean_for_each_row: f"its {N} rows cost no more than their {D} × {D} scatter matrix would",
     few_rows: f"its 5 rows cost no more than their {D} × {D} scatter matrix would",
     one_row: f"its 1 rows cost no more than their {D} × {D} scatter matrix would",
     unknown_mask: "its mask or scale depends on latents",
-    low_rank: "there is no rule for LowRankMultivariateNormal",
+    low_rank: "no sufficient statistics are known for LowRankMultivariateNormal",
 }
 
 

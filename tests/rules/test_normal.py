@@ -240,7 +240,9 @@ def test_gradients_by_finite_differences() -> None:
     rows = random_rows(3)
     with jax.enable_x64(True):
         fused = Pair(rows, np.float64).fused
-        check_grads(fused.log_joint, (rows.draw(RNG),), order=2, modes=["rev"], rtol=1e-5)  # of differences of differences
+        check_grads(
+            fused.log_joint, (rows.draw(RNG),), order=2, modes=["rev"], rtol=1e-5
+        )  # of differences of differences
 
 
 # -- models that keep their rows ----------------------------------------------------------------------------
