@@ -74,7 +74,9 @@ class CompiledModel:
     def bind(self, **new: Any) -> CompiledModel:
         """This program on other data, by the names of the model's arguments; those not named stay.
 
-        Nothing is traced or compiled. Under a caller's jit or vmap over data, checks on values are left out.
+        The model is not traced again, and nothing is compiled, unless the new data have more cells than the program has
+        room for (see `explain`). Under a caller's jit or vmap over data, checks on values are left out and rows are
+        evaluated as they are written.
 
         Raises:
             BindError: an argument has another shape, dtype, structure or static value; says which.

@@ -80,8 +80,8 @@ class FamilyStatistics:
 
 
 def in_cells(positions: np.ndarray, n: int, width: int) -> np.ndarray:
-    """Positions of a parameter's elements, of shape (rows, elements), or (1, elements) where they are one."""
-    return np.broadcast_to(positions, (1, width)) if len(positions) == 1 else positions.reshape(n, width)
+    """Positions of a parameter's elements, of shape (rows, elements)."""
+    return np.broadcast_to(positions if len(positions) == 1 else positions.reshape(n, width), (n, width))
 
 
 def _one_value(x: np.ndarray) -> np.ndarray:

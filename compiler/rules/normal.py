@@ -130,6 +130,9 @@ class _Fit:
             return Refused("it reads parameters by an index that is out of range")
         n = self.term.n
         scale = None if self.scale_block is None else self.values[id(self.scale_block.index)]
+        fixed = self.scale_block is not None and isinstance(self.scale_block.index.op, Const)
+        if scale is not None and not fixed:  # other data may say otherwise
+            scale = np.broadcast_to(scale, (n, 1))
         varies = scale is not None and len(scale) > 1
         columns = [
             (b, j, self.place[self.mean.frontier[block.source]], self.values[id(block.index)])

@@ -48,7 +48,7 @@ def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Sh
     (block,) = linear_form(scope.builder, node, scope.known, (*term.rows, *event), (source,)).blocks
     (positions,) = values([block.index])
     positions = in_cells(positions, term.n, math.prod(event))
-    if isinstance(block.index.op, Const) and (positions == positions[:1]).all():
+    if isinstance(block.index.op, Const) and (positions == positions[:1]).all():  # of data others may say otherwise
         positions = positions[:1]
     return RowParameter(source, block.index, positions, event)
 

@@ -687,3 +687,20 @@ def test_wrong_data(model, args, new):
         fused.bind(**new)
     with refused(plait.DataError, at=model):
         plait.compile(model, **(dict(zip(("y", "g"), args, strict=True)) | new))
+
+
+def test_an_index_that_all_rows_share_is_data_too():
+    """Which entry all rows read is up to the data that are bound, and no part of the program."""
+
+    def model(k, y, counts):
+        with plait.plate("groups", 3):
+            a, s = plait.sample("a", dist.Normal(0, 1)), plait.sample("s", dist.HalfNormal(1))
+        with plait.plate("rows", len(y)):
+            plait.sample("y", dist.Normal(a[k], s[k]), obs=y)
+            plait.sample("counts", dist.Poisson(s[k]), obs=counts)
+
+    rng = np.random.default_rng(0)
+    y, counts, z = rng.normal(size=20), rng.poisson(2, 20), rng.normal(size=6)
+    moved = plait.compile(model, np.array(0), y, counts).bind(k=np.array(2))
+    wanted = plait.compile(model, np.array(2), y, counts, passes={"fuse": False}).log_density(z)
+    np.testing.assert_allclose(moved.log_density(z), wanted, rtol=1e-5)
