@@ -10,7 +10,7 @@ Fitting Linear Mixed-Effects Models Using lme4, J. Stat. Softw. 67(1), eq. 23-31
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,7 +19,7 @@ import numpy as np
 from numpyro.distributions import LogNormal, Normal
 
 from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
-from plait.compiler.analysis.linear import OUTSIDE, LinearForm, linear_form, raveled
+from plait.compiler.analysis.linear import OUTSIDE, Block, LinearForm, linear_form, raveled
 from plait.compiler.kernels.normal import NormalStatistics
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
@@ -109,6 +109,23 @@ def _is_one_column(form: LinearForm) -> bool:
     return not form.blocks or (form.offset is None and len(form.blocks) == 1 and form.blocks[0].k == 1)
 
 
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """A column of the predictor: its block and its place there, and which entry of its source each row multiplies.
+
+    Where it is local, `positions` are of shape (rows,); else all rows have the same one, whatever the data.
+    """
+
+    block: int
+    place: int
+    source: int
+    positions: np.ndarray
+    is_local: bool
+
+
+SCALE = -1  # the scale's block, which is none of the predictor's
+
+
 class _Fit:
     """One term on its way to statistics."""
 
@@ -128,53 +145,52 @@ class _Fit:
             return Refused("its scale is not a positive multiple of what it is computed from")
         if any(np.any(self.values[id(index)] == OUTSIDE) for index in self.indices):
             return Refused("it reads parameters by an index that is out of range")
-        n = self.term.n
-        scale = None if self.scale_block is None else self.values[id(self.scale_block.index)]
-        fixed = self.scale_block is not None and isinstance(self.scale_block.index.op, Const)
-        if scale is not None and not fixed:  # other data may say otherwise
-            scale = np.broadcast_to(scale, (n, 1))
-        varies = scale is not None and len(scale) > 1
-        columns = [
-            (b, j, self.place[self.mean.frontier[block.source]], self.values[id(block.index)])
-            for b, block in enumerate(self.mean.blocks)
-            for j in range(block.k)
-        ]
-        local = [c for c in columns if self._is_local(c[0], c[3])]
-        common = [c for c in columns if not self._is_local(c[0], c[3])]
-        keys = [(b, j, source, np.broadcast_to(p, (n, p.shape[1]))[:, j]) for b, j, source, p in local]
-        if varies:
-            assert self.scale_source is not None
-            assert scale is not None
-            keys.append((-1, 0, self.scale_source, scale[:, 0]))
-        layout = lay_out([(source, array_type(self.sources[source]).shape, p) for _, _, source, p in keys])
-        entries: list[Entry] = list(layout.entries)
-        scale_entry: Entry | None = None
-        if scale is not None:
-            assert self.scale_source is not None
-            scale_entry = entries.pop() if varies else Fixed(self.scale_source, int(scale[0, 0]))
+        columns = [c for b, block in enumerate(self.mean.blocks) for c in self._columns(b, block, self.mean.frontier)]
+        local, common = [c for c in columns if c.is_local], [c for c in columns if not c.is_local]
+        scale = self._scale()
+        varies = scale is not None and scale.is_local
+        keys = [*local, *([scale] if scale is not None and varies else [])]
+        layout = lay_out([(c.source, array_type(self.sources[c.source]).shape, c.positions) for c in keys])
+        entries = dict(zip(keys, layout.entries, strict=True))
         if varies:  # cells can't be pooled: all coefficients are local
-            entries += [Fixed(source, int(p[0, j])) for _, j, source, p in common]
             local, common = [*local, *common], []
         groups = self._groups(local)
         kernel = NormalStatistics(
-            n,
+            self.term.n,
             layout,
             (self.mean.offset is not None, self.term.weight is not None, self.factor is not None),
             tuple((b.k, b.coefficient is not None) for b in self.mean.blocks),
-            tuple((local[g[0]][0], local[g[0]][1]) for g in groups) + tuple((b, j) for b, j, _, _ in common),
+            tuple((c.block, c.place) for c in (*(g[0] for g in groups), *common)),
             len(groups),
-            tuple((b, j) for b, j, _, _ in keys),
+            tuple((c.block, c.place) for c in keys),
             varies,
             self.term.cls is LogNormal,
             np.dtype(array_type(self.term.node).dtype),
         )
-        one_row_each = layout.size > 1 and layout.occupied >= n
-        if one_row_each or _cost(kernel) > WORTH * n * (2 * sum(k for k, _ in kernel.blocks) + 7):
+        if not self._is_worth_it(kernel):
             return self._not_worth(layout)
-        stacked = tuple(tuple(entries[i] for i in g) for g in groups)
-        runs = _runs([(source, int(p[0, j])) for _, j, source, p in common])
-        formula = NormalCells(tuple(kernel.shapes()), len(self.sources), layout, stacked, runs, scale_entry)
+        formula = NormalCells(
+            tuple(kernel.shapes()),
+            len(self.sources),
+            layout,
+            tuple(tuple(_entry(c, entries) for c in g) for g in groups),
+            _runs([(c.source, int(c.positions[0])) for c in common]),
+            None if scale is None else _entry(scale, entries),
+        )
         return Fusion(self._emit(kernel, formula), *self._notation(kernel), layout.size)
+
+    def _columns(self, b: int, block: Block, frontier: Sequence[Node]) -> list[_Column]:
+        positions, source = self.values[id(block.index)], self.place[frontier[block.source]]
+        is_local = len(positions) > 1 or not isinstance(block.index.op, Const)  # other data may have other positions
+        if is_local:
+            positions = np.broadcast_to(positions, (self.term.n, block.k))
+        return [_Column(b, j, source, positions[:, j], is_local) for j in range(block.k)]
+
+    def _scale(self) -> _Column | None:
+        """What rows read as their scale; None where it is known."""
+        if self.scale_block is None or self.scale_source is None:
+            return None
+        return self._columns(SCALE, self.scale_block, [self.sources[self.scale_source]])[0]
 
     def _has_positive_factor(self) -> bool:
         """Of the scale, in the rows that count: the logarithm of a scale is that of its factors only then."""
@@ -183,14 +199,16 @@ class _Fit:
         counted = self.values[id(self.term.weight)] > 0 if self.term.weight is not None else True
         return not np.any(counted & ~(self.values[id(self.factor)] > 0))
 
-    def _is_local(self, block: int, positions: np.ndarray) -> bool:
-        return len(positions) > 1 or not isinstance(self.mean.blocks[block].index.op, Const)
-
-    def _groups(self, local: Sequence[tuple[int, int, int, np.ndarray]]) -> list[list[int]]:
+    def _groups(self, local: Sequence[_Column]) -> list[list[_Column]]:
         """The local columns by design column: all those of ones are one, whose coefficients add up."""
-        ones = [i for i, (b, _, _, _) in enumerate(local) if self.mean.blocks[b].coefficient is None]
-        rest = [[i] for i in range(len(local)) if i not in ones]
+        ones = [c for c in local if self.mean.blocks[c.block].coefficient is None]
+        rest = [[c] for c in local if self.mean.blocks[c.block].coefficient is not None]
         return ([ones] if ones else []) + rest
+
+    def _is_worth_it(self, kernel: NormalStatistics) -> bool:
+        cells, n = kernel.layout, self.term.n
+        one_row_each = cells.size > 1 and cells.occupied >= n
+        return not one_row_each and _cost(kernel) <= WORTH * n * (2 * sum(k for k, _ in kernel.blocks) + 7)
 
     def _emit(self, kernel: NormalStatistics, formula: NormalCells) -> Node:
         value = raveled(self.scope.builder, self.term.value, self.term.rows)
@@ -218,6 +236,10 @@ class _Fit:
             squares = f"{'Σ_c ' if at and squares else ''}{squares}RSS"
             text = f"−½ ({squares}){'/σ² − n·log σ + const,  σ = {0}' if scale else ' + const'}"
         return text + (f",  φ = {phi}" if phi else ""), named
+
+
+def _entry(column: _Column, entries: Mapping[_Column, Entry]) -> Entry:
+    return entries[column] if column in entries else Fixed(column.source, int(column.positions[0]))
 
 
 def _cost(kernel: NormalStatistics) -> int:
