@@ -33,9 +33,10 @@ def host_values(graph: Graph, given: dict[Node, Any], wanted: Sequence[Node]) ->
     found |= {n: np.asarray(given[n]) for n in wanted if n in given}
     computed = [n for n in dict.fromkeys(wanted) if n not in found]
     if computed:
-        values = jax.jit(lambda arrays: evaluate(graph, dict(zip(given, arrays, strict=True)), computed))(
-            list(given.values())
-        )
+        with jax.ensure_compile_time_eval():  # also where the caller's jit is tracing
+            values = jax.jit(lambda arrays: evaluate(graph, dict(zip(given, arrays, strict=True)), computed))(
+                list(given.values())
+            )
         found |= zip(computed, map(np.asarray, values), strict=True)
     return found
 

@@ -59,6 +59,12 @@ def traceback_frames(eqn: Any) -> Sequence[Any]:
     return traceback.frames if traceback is not None else ()
 
 
+def traceback_calls(eqn: Any) -> Sequence[int]:
+    """For each of `traceback_frames` where in its code it is: its offset in the bytecode."""
+    traceback = eqn.source_info.traceback
+    return traceback.raw_frames()[1] if traceback is not None else ()
+
+
 def trace_state() -> Any:
     """A value that changes when a jax transformation (jit, vmap, grad, scan) opens or closes."""
     return core.get_opaque_trace_state(convention="nnx")

@@ -17,7 +17,7 @@ import numpyro
 import scipy
 
 import plait.ir
-from plait.compiler.jax_compat import traceback_frames
+from plait.compiler.jax_compat import traceback_calls, traceback_frames
 from plait.ir.types import Loc
 
 
@@ -46,9 +46,9 @@ def is_users(file: str) -> bool:
 
 def equation_loc(eqn: Any) -> Loc | None:
     """The user's line of a jaxpr equation."""
-    for frame in traceback_frames(eqn):
+    for i, frame in enumerate(traceback_frames(eqn)):
         if is_users(frame.file_name):
-            return Loc(frame.file_name, frame.line_num)
+            return Loc(frame.file_name, frame.line_num, traceback_calls(eqn)[i])
     return None
 
 

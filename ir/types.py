@@ -13,10 +13,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Loc:
-    """A line of the user's file."""
+    """A line of the user's file; `call` tells several calls on it apart."""
 
     file: str
     line: int
+    call: int = 0
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.file)}:{self.line}"

@@ -61,13 +61,12 @@ class CompiledModel:
     @classmethod
     def bound(cls, program: Program, data: Sequence[Any]) -> CompiledModel:
         """The program on data: runs `prepare` and the checks on the data."""
-        if program.lowered.kernels and any(map(is_tracer, data)):
-            program = program.on_traced_data
-        computed = program.computed(tuple(data))
-        for check, values in zip(program.lowered.checks, program.lowered.checked(computed), strict=True):
-            if not any(map(is_tracer, values)):
-                require(check, values, program.families)
-        program, known = _finished(program, data, computed)
+        if any(map(is_tracer, data)):
+            program = program.on_traced_data if program.lowered.kernels else program
+            known = _known(program, data)
+        else:
+            with jax.ensure_compile_time_eval():  # also where the caller's jit is tracing
+                program, known = _checked(program, data)
         params = None if param_sites.are_drawn(program.model) else param_sites.initial(program.model, data)
         return cls(program, tuple(data), known, params)
 
@@ -457,12 +456,20 @@ class CompiledModel:
         return next((node.loc for node in named_nodes(self.graph) if site in (node.op.label, *_members(node))), None)
 
 
-def _finished(program: Program, data: Sequence[Any], computed: Sequence[Any]) -> tuple[Program, tuple[Any, ...]]:
-    """The program that fits the data, and what it knows of them."""
+def _known(program: Program, data: Sequence[Any]) -> tuple[Any, ...]:
+    """What a program knows of traced data; nobody can look at them."""
+    return program.lowered.finished(data, program.computed(tuple(data)))
+
+
+def _checked(program: Program, data: Sequence[Any]) -> tuple[Program, tuple[Any, ...]]:
+    """The program that fits the data, after they have been checked, and what it knows of them."""
     for fitting in program.fitting(data):
+        computed = fitting.computed(tuple(data))
+        if fitting is program:
+            for check, values in zip(program.lowered.checks, program.lowered.checked(computed), strict=True):
+                require(check, values, program.families)
         try:
-            at = computed if fitting is program else fitting.computed(tuple(data))
-            return fitting, fitting.lowered.finished(data, at)
+            return fitting, fitting.lowered.finished(data, computed)
         except LayoutChangedError:
             continue
     raise InternalError("a program does not fit the data that it was made for")
