@@ -300,7 +300,8 @@ def prepared(case: Case, n: int) -> dict[str, Prepared]:
         "plait": Prepared(gradient, gradient, z, 1, lambda g: g),
         "NumPyro": by_site,
     }
-    require_agreement(found, n, float(jnp.finfo(dtype).eps))
+    # Up to the rounding of a sum over the rows.
+    require_agreement(found, 100 * float(jnp.finfo(dtype).eps) * math.sqrt(math.log2(n)))
     return found
 
 
@@ -329,8 +330,8 @@ def with_numpyro(case: Case, data: Data, static: Mapping[str, int], sites: Seque
     return Prepared(functools.partial(gradient, arrays), lambda z: jitted(arrays, z), point, -1, flat)
 
 
-def require_agreement(found: Mapping[str, Prepared], n: int, eps: float) -> None:
-    """Up to the rounding of a sum over the rows.
+def require_agreement(found: Mapping[str, Prepared], allowed: float) -> None:
+    """Of values and gradients, up to this error relative to the largest entry.
 
     Raises:
         SystemExit: values or gradients differ.
@@ -338,7 +339,6 @@ def require_agreement(found: Mapping[str, Prepared], n: int, eps: float) -> None
     results = {library: p.called(p.point) for library, p in found.items()}
     value = {library: found[library].uphill * float(result[0]) for library, result in results.items()}
     gradient = {library: np.asarray(found[library].flat(result[1])) for library, result in results.items()}
-    allowed = 100 * eps * math.sqrt(math.log2(n))
     for library in found:
         for what, mine, plaits in (("value", value, value["plait"]), ("gradient", gradient, gradient["plait"])):
             error = np.max(np.abs(mine[library] - plaits)) / np.max(np.abs(plaits))
@@ -398,11 +398,11 @@ def from_python(density: Prepared) -> Callable[[int], Any]:
     return run
 
 
-def enough(run: Callable[[int], Any]) -> int:
+def enough(run: Callable[[int], Any], least: float = SECONDS) -> int:
     """How many gradients take about as long as a round should."""
     n = 1
     run(n)  # compiles
-    while min(seconds(run, n)) < SECONDS and n < 10**6:
+    while min(seconds(run, n)) < least and n < 10**6:
         n *= 2
     return n
 
