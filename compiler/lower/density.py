@@ -112,7 +112,8 @@ class Lowered:
             except DataError as e:
                 raise DataError(str(e), node.loc) from None
             types = node.type.items  # type: ignore[union-attr]
-            values[node] = tuple(jnp.asarray(x, t.dtype) for x, t in zip(arrays, types, strict=True))
+            # cast on the host: jnp would compile a conversion for each shape
+            values[node] = tuple(jnp.asarray(np.asarray(x, t.dtype)) for x, t in zip(arrays, types, strict=True))
         return tuple(evaluate(self.graph, values, self.known))
 
 
