@@ -218,14 +218,14 @@ def _settle_shapes(site: Site) -> None:
     batch = site.sample_shape + tuple(site.fn.batch_shape)
     if site.mask is not None:
         batch = _broadcast(site, "the mask", jnp.shape(site.mask), batch)
+    if site.value is not None and not site.is_factor:
+        batch = _batch_of_value(site, batch)
     if site.scale is not None and _broadcast(site, "the scale", jnp.shape(site.scale), batch) != batch:
         raise ModelError(
             f"site {site.name!r} of batch shape {batch} is under a scale of shape {jnp.shape(site.scale)}, which "
             "would count it several times; open a plate of that shape",
             current_loc(),
         )
-    if site.value is not None and not site.is_factor:
-        batch = _batch_of_value(site, batch)
     # without a key of its own the batch shape may still hold sample_shape, which only a draw keeps apart
     if site.value is not None or site.mask is not None or is_compiling():
         site.fn, site.sample_shape = _expanded(site.fn, batch), ()

@@ -89,7 +89,7 @@ class Explanation:
         parts: list[Any] = [Text(_totals(self.terms)), _term_table(self.terms)]
         parts += [line for t in self.terms for line in _in_words(t)]
         if any(t.evaluated for t in self.terms):
-            parts.append(Text(LEGEND, style="dim"))
+            parts.append(Text(_legend(self.terms), style="dim"))
         parts += map(Text, _shortened(self.notes))
         if self.certificate is not None:
             c = self.certificate
@@ -98,10 +98,24 @@ class Explanation:
         return Group(*parts)
 
 
-LEGEND = (
-    "n, Σ, ȳ, R, φ̂ and RSS are computed once from the data; φ are the coefficients, c the cells: rows that read the "
-    "same parameters."
-)
+LEGEND = {  # symbols of the rules' notation
+    "n": "n: rows",
+    "Σ": "Σ: over rows",
+    "R": "R: triangular factor of the design",
+    "φ̂": "φ̂: least-squares fit",
+    "RSS": "RSS: its residual sum of squares",
+    "T": "TᵀT: scatter matrix",
+    "ȳ": "ȳ: mean",
+    "_c": "c: cell, the rows with the same parameters",
+}
+
+
+def _legend(terms: Sequence[Term]) -> str:
+    """The symbols that occur, all of them computed once from the data."""
+    used = " ".join(t.evaluated for t in terms)
+    return f"({'; '.join(text for symbol, text in LEGEND.items() if symbol in used)})"
+
+
 MOST_NOTES = 8  # that are printed
 
 

@@ -13,14 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from numpyro.distributions import Unit
+
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
 from plait.compiler.rules import iid, multivariate_normal, normal
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
-from plait.ir.ops import AddN, LogProb, Sum
+from plait.ir.ops import AddN, LogProb, Sum, Value
 from plait.ir.sites import expressions
+from plait.ir.spec import family
 
 Rule = Callable[[Scope, Term], Fusion | Refused]
 
@@ -73,7 +76,7 @@ def _fused(graph: Graph, data: Sequence[Any] | None) -> tuple[Builder, list[Answ
         env[node] = node if args == node.args else make(node.op, args, node.loc)
         builder.nodes.append(env[node])
         term = node.args[0] if isinstance(node.op, Sum) else node
-        if node in addends and isinstance(term.op, LogProb) and term not in known and term.args[0] in known:
+        if node in addends and isinstance(term.op, LogProb) and term not in known and _is_of_data(term):
             found.append(_answer(scope, term))
             if isinstance(found[-1].answer, Fusion):
                 env[node] = found[-1].answer.node
@@ -81,11 +84,19 @@ def _fused(graph: Graph, data: Sequence[Any] | None) -> tuple[Builder, list[Answ
     return builder, found, env if changed else {}
 
 
+def _is_of_data(term: Node) -> bool:
+    """Whether a term is neither a latent's, whose rows are all different, nor a factor's."""
+    assert isinstance(term.op, LogProb)
+    return not isinstance(term.args[0].op, Value) and family(term.op.dist) != Unit.__name__
+
+
 def _answer(scope: Scope, node: Node) -> Answer:
     assert isinstance(node.op, LogProb)
     term = read_term(scope, node)
     if isinstance(term, Refused):
         return Answer(node.op.site, term)
+    if term.value not in scope.known:
+        return Answer(node.op.site, Refused("what it observes depends on latents"), term.n)
     rule = next((rule for classes, rule in RULES if term.cls in classes), None)
     answer = (
         Refused(f"no sufficient statistics are known for {term.cls.__name__}") if rule is None else rule(scope, term)
@@ -93,7 +104,9 @@ def _answer(scope: Scope, node: Node) -> Answer:
     if isinstance(answer, Refused):
         return Answer(node.op.site, answer, term.n)
     shown = expressions(Graph(tuple(scope.builder.nodes)), {})
-    return Answer(node.op.site, answer, term.n, answer.notation.format(*(shown[n] for n in answer.named)))
+    weighted = ",  rows weighted" if term.weight is not None else ""
+    notation = answer.notation.format(*(shown[n] for n in answer.named))
+    return Answer(node.op.site, answer, term.n, notation + weighted)
 
 
 __all__ = ["Answer", "answers", "fuse"]

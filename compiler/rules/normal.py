@@ -19,12 +19,13 @@ import numpy as np
 from numpyro.distributions import LogNormal, Normal
 
 from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
+from plait.compiler.analysis.frontier import is_affine
 from plait.compiler.analysis.linear import OUTSIDE, Block, LinearForm, linear_form, raveled
 from plait.compiler.kernels.normal import NormalStatistics
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
 from plait.ir.graph import Node
-from plait.ir.ops import Const, array_type
+from plait.ir.ops import Apply, Const, array_type
 
 CLASSES = (Normal, LogNormal)
 WORTH = 0.8  # of the rows' cost is the most that cells may cost
@@ -89,8 +90,6 @@ class NormalCells:
 def normal(scope: Scope, term: Term) -> Fusion | Refused:
     """``Σ_i Normal(y_i | Z_i a[c_i] + X_i b, σ)  ⇒  least-squares statistics of the cells``."""
     loc, scale = term.parameters["loc"], term.parameters["scale"]
-    if term.value not in scope.known:
-        return Refused("its value is not known from data")
     if not term.n:
         return Refused("it has no rows")
     mean = linear_form(scope.builder, loc, scope.known, term.rows)
@@ -219,9 +218,21 @@ class _Fit:
         return emit(self.scope, self.term, kernel, kernel.shapes(), args, formula, self.sources)
 
     def _not_worth(self, layout: Layout) -> Refused:
+        computed = {
+            "loc": any(self._is_computed(source) for source in self.mean.frontier),
+            "scale": self.scale_source is not None and self._is_computed(self.sources[self.scale_source]),
+        }
+        for name in [name for name, is_it in computed.items() if is_it]:
+            edit = f"a {name} that is read from one array by an index, such as {name}s[group]"
+            return Refused(f"its parameter {name} is computed row by row", edit)
         if layout.size > 1 and 2 * layout.occupied > self.term.n:
             return Refused(f"its {self.term.n:,} rows have {layout.occupied:,} different means or scales")
         return Refused(f"its {self.term.n:,} rows cost no more than their statistics would")
+
+    def _is_computed(self, source: Node) -> bool:
+        """Whether a source is an expression with a value for each row, for which no fewer numbers stand."""
+        is_code = isinstance(source.op, Apply) and not is_affine(source, self.scope.known)
+        return is_code and array_type(source).size >= self.term.n
 
     def _notation(self, kernel: NormalStatistics) -> tuple[str, tuple[Node, ...]]:
         """In the field's notation, and the nodes that it names: the scale and then the coefficients."""

@@ -308,13 +308,13 @@ def fewer_rows_than_columns(d):
 
 
 REFUSED = {
-    row_by_row: "its 120 rows have 120 different means or scales",
+    row_by_row: "its parameter scale is computed row by row",
     scale_of_two: "its parameter scale is computed row by row",
-    nonlinear: "its 120 rows have 120 different means or scales",
+    nonlinear: "its parameter loc is computed row by row",
     latent_mask: "its mask or scale depends on latents",
     latent_weight: "its mask or scale depends on latents",
     own_means: "its 120 rows have 120 different means or scales",
-    own_scales: "its 120 rows have 120 different means or scales",
+    own_scales: "its parameter scale is computed row by row",
     negative_scale: "its scale is not a positive multiple of what it is computed from",
     other_family: "no sufficient statistics are known for StudentT",
     one_row: "its 1 rows cost no more than their statistics would",
