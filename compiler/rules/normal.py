@@ -80,7 +80,8 @@ class NormalCells:
     def _scale(self, count: Any, sources: Sequence[Any], s: dict[str, Any]) -> Any:
         assert self.scale is not None
         scale = read(self.scale, sources, s.get("taken"), self.layout.size)
-        return jnp.where(count > 0, scale, 1.0)  # a cell without rows has no derivative, however small its scale is
+        # a cell without rows has no derivative, however small its scale is
+        return jnp.where(count > 0, scale, 1.0) if count.ndim else scale
 
     def _coefficient(self, j: int, sources: Sequence[Any], s: dict[str, Any]) -> Any:
         entries = [read(entry, sources, s.get("taken"), self.layout.size) for entry in self.local[j]]
