@@ -13,14 +13,16 @@ class Kernel(Typed):
     """Statistics of known arrays that jax can't trace, such as distinct rows: numpy in float64, once per data set.
 
     Attributes:
+        site: whose rows they summarize.
         kernel: a frozen dataclass of numbers and strings, called with numpy arrays; `name` tells which one it is.
     """
 
+    site: str
     kernel: Any
     mnemonic: ClassVar[str] = "kernel"
 
     def text(self, names: list[str]) -> str:
-        return f"kernel {self.kernel.name} {', '.join(names)}".rstrip()
+        return f"kernel {self.site!r} {self.kernel.name} {', '.join(names)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)

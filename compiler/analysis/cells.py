@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -89,7 +89,7 @@ class Layout:
     size: int
     entries: tuple[Entry, ...]
     taken: int = 0
-    occupied: int = 1
+    occupied: int = field(default=1, compare=False)
 
 
 ONE = Layout(1, ())

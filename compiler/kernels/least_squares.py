@@ -16,8 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.ir.errors import DataError
-
 RCOND = 1e-9  # directions of a design that are weaker than this have no say in the centre; u and v make up for it
 SIGNIFICANT = 3.0  # times the noise: what the response has along a direction below this has no say either
 BLOCK = 4096
@@ -96,10 +94,18 @@ def least_squares(
     )
 
 
+class NotFiniteError(Exception):
+    """Data make something infinite; says what, and what to do."""
+
+
 def require_finite(rows: np.ndarray) -> None:
-    """Raises DataError where rows of a normal distribution have no finite density."""
-    if not np.isfinite(rows).all():
-        raise DataError("data make the mean or the scale of a normal distribution infinite, or no number; correct them")
+    """Raises NotFiniteError where rows of a normal distribution have no finite density."""
+    wrong = ~np.isfinite(rows).all(axis=1)
+    if wrong.any():
+        raise NotFiniteError(
+            f"its mean or its scale infinite, or no number, in {wrong.sum()} of the rows that count; correct them, or "
+            "mask these rows (handlers.mask)"
+        )
 
 
 class _Triangles:
@@ -212,4 +218,4 @@ def _padded(rows: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((n - len(rows), rows.shape[1]))]) if len(rows) < n else rows
 
 
-__all__ = ["Statistics", "least_squares", "require_finite", "triangle"]
+__all__ = ["NotFiniteError", "Statistics", "least_squares", "require_finite", "triangle"]

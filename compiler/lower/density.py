@@ -9,6 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.binding import data_names
+from plait.compiler.kernels.least_squares import NotFiniteError
 from plait.compiler.layout import Slot, layout
 from plait.compiler.lower.evaluate import evaluate
 from plait.ir.errors import DataError
@@ -109,8 +111,9 @@ class Lowered:
         for node in self.kernels:
             try:
                 arrays = node.op.kernel(*(_on_host(a, values) for a in node.args))  # type: ignore[attr-defined]
-            except DataError as e:
-                raise DataError(str(e), node.loc) from None
+            except NotFiniteError as e:
+                data = ", ".join(map(repr, data_names(node)))
+                raise DataError(f"site {node.op.site!r}: data {data} make {e}", node.loc) from None  # type: ignore[attr-defined]
             types = node.type.items  # type: ignore[union-attr]
             # cast on the host: jnp would compile a conversion for each shape
             values[node] = tuple(jnp.asarray(np.asarray(x, t.dtype)) for x, t in zip(arrays, types, strict=True))

@@ -98,7 +98,7 @@ def _fusion(
     free = [p for p in parameters.values() if isinstance(p, RowParameter)]
     shared = [p for p in parameters.values() if isinstance(p, Node)]
     sources = tuple(dict.fromkeys(p.source for p in free))
-    keyed = [p for p in free if len(p.positions) > 1]
+    keyed = [p for p in free if not p.is_fixed]
     columns = [(sources.index(p.source), array_type(p.source).shape, x) for p in keyed for x in p.positions.T]
     layout = lay_out(columns)
     if layout.size > FEWER * term.n:

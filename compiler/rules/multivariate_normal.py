@@ -71,7 +71,7 @@ def multivariate_normal(scope: Scope, term: Term) -> Fusion | Refused:
         if isinstance(found, Refused):
             return found
         free = found
-    differ = free is not None and len(free.positions) > 1
+    differ = free is not None and not free.is_fixed
     sources = () if free is None else (free.source,)
     shape = () if free is None else array_type(free.source).shape
     layout = lay_out([(0, shape, x) for x in free.positions.T]) if free is not None and differ else ONE

@@ -138,12 +138,12 @@ class _Fit:
         self.scale_source = self.place[spread.frontier[0]] if spread.frontier else None
         self.indices = [b.index for b in mean.blocks] + ([self.scale_block.index] if self.scale_block else [])
         known = self.indices + [x for x in (self.factor, term.weight) if x is not None]
-        self.values = dict(zip(map(id, known), scope.values(known), strict=True)) if scope.values else {}
+        self.values = dict(zip(known, scope.values(known), strict=True)) if scope.values else {}
 
     def fusion(self) -> Fusion | Refused:
         if not self._has_positive_factor():
             return Refused("its scale is not a positive multiple of what it is computed from")
-        if any(np.any(self.values[id(index)] == OUTSIDE) for index in self.indices):
+        if any(np.any(self.values[index] == OUTSIDE) for index in self.indices):
             return Refused("it reads parameters by an index that is out of range")
         columns = [c for b, block in enumerate(self.mean.blocks) for c in self._columns(b, block, self.mean.frontier)]
         local, common = [c for c in columns if c.is_local], [c for c in columns if not c.is_local]
@@ -180,7 +180,7 @@ class _Fit:
         return Fusion(self._emit(kernel, formula), *self._notation(kernel), layout.size)
 
     def _columns(self, b: int, block: Block, frontier: Sequence[Node]) -> list[_Column]:
-        positions, source = self.values[id(block.index)], self.place[frontier[block.source]]
+        positions, source = self.values[block.index], self.place[frontier[block.source]]
         is_local = len(positions) > 1 or not isinstance(block.index.op, Const)  # other data may have other positions
         if is_local:
             positions = np.broadcast_to(positions, (self.term.n, block.k))
@@ -196,8 +196,8 @@ class _Fit:
         """Of the scale, in the rows that count: the logarithm of a scale is that of its factors only then."""
         if self.factor is None:
             return True
-        counted = self.values[id(self.term.weight)] > 0 if self.term.weight is not None else True
-        return not np.any(counted & ~(self.values[id(self.factor)] > 0))
+        counted = self.values[self.term.weight] > 0 if self.term.weight is not None else True
+        return not np.any(counted & ~(np.ravel(self.values[self.factor]) > 0))
 
     def _groups(self, local: Sequence[_Column]) -> list[list[_Column]]:
         """The local columns by design column: all those of ones are one, whose coefficients add up."""

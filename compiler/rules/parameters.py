@@ -27,15 +27,16 @@ class RowParameter:
     Attributes:
         source: the array whose entries they read.
         index: the known positions.
-        positions: the same on the host, of shape (rows, elements of the event), or (1, elements) where all rows read
-            the same, whatever the data.
+        positions: the same on the host, of shape (rows, elements of the event).
         event: the shape of one row's parameter.
+        is_fixed: whether all rows read the same, whatever the data.
     """
 
     source: Node
     index: Node
     positions: np.ndarray
     event: Shape
+    is_fixed: bool
 
 
 def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Shape) -> RowParameter | Refused:
@@ -48,9 +49,8 @@ def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Sh
     (block,) = linear_form(scope.builder, node, scope.known, (*term.rows, *event), (source,)).blocks
     (positions,) = values([block.index])
     positions = in_cells(positions, term.n, math.prod(event))
-    if isinstance(block.index.op, Const) and (positions == positions[:1]).all():  # of data others may say otherwise
-        positions = positions[:1]
-    return RowParameter(source, block.index, positions, event)
+    is_fixed = isinstance(block.index.op, Const) and bool((positions == positions[:1]).all())
+    return RowParameter(source, block.index, positions, event, is_fixed)
 
 
 def _row_by_row(scope: Scope, term: Term, name: str, event: Shape) -> Refused:
@@ -71,9 +71,9 @@ def event_of(term: Term, name: str) -> Shape:
 
 def entries_of(parameter: RowParameter, source: int, entries: Iterator[Entry]) -> tuple[Entry, ...]:
     """What cells read: the next of a layout's entries, or fixed ones where all rows read the same."""
-    if len(parameter.positions) > 1:
-        return tuple(next(entries) for _ in parameter.positions.T)
-    return tuple(Fixed(source, int(x)) for x in parameter.positions[0])
+    if parameter.is_fixed:
+        return tuple(Fixed(source, int(x)) for x in parameter.positions[0])
+    return tuple(next(entries) for _ in parameter.positions.T)
 
 
 def cell_values(entries: Sequence[Entry], sources: Sequence[Any], taken: Any, size: int) -> Any:

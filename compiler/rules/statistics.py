@@ -39,7 +39,7 @@ def emit(
     """
     dtype, loc = np.dtype(array_type(term.node).dtype), term.node.loc
     types = [ArrayType(np.dtype("int32") if name == POSITIONS else dtype, shape) for name, shape in shapes.items()]
-    op = Kernel(tuple(map(array_type, data)), TupleType(tuple(types)), kernel)
+    op = Kernel(tuple(map(array_type, data)), TupleType(tuple(types)), term.op.site, kernel)
     statistics = scope.builder.add(op, data, loc)
     given = [*sources, *(scope.builder.add(Item(i), [statistics], loc) for i in range(len(types)))]
     return scope.builder.add(signature(Fused, tuple(map(array_type, given)), term.op.site, formula), given, loc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -74,7 +75,7 @@ class Term:
     @property
     def n(self) -> int:
         """The number of rows."""
-        return int(np.prod(self.rows, dtype=np.int64))
+        return math.prod(self.rows)
 
 
 Values = Callable[[Sequence[Node]], Sequence[np.ndarray]]  # of known nodes, on the host
