@@ -88,6 +88,7 @@ def blr(ppl: ModuleType, x: Array, y: Array) -> None:
 
 
 def kidiq(ppl: ModuleType, hs: Array, iq: Array, score: Array) -> None:
+    """Children's test scores on their mothers' schooling and IQ, with the interaction (Gelman & Hill 2007, ch. 3)."""
     level = ppl.sample("level", dist.Normal(0, 100))
     by_hs = ppl.sample("by_hs", dist.Normal(0, 20))
     by_iq = ppl.sample("by_iq", dist.Normal(0, 20))
@@ -98,6 +99,7 @@ def kidiq(ppl: ModuleType, hs: Array, iq: Array, score: Array) -> None:
 
 
 def radon(ppl: ModuleType, county: Array, floor: Array, y: Array, counties: int) -> None:
+    """Log radon with an intercept and a slope for each county (Gelman & Hill 2007, ch. 13)."""
     level_mean = ppl.sample("level_mean", dist.Normal(0, 5))
     level_sd = ppl.sample("level_sd", dist.HalfNormal(2))
     slope_mean = ppl.sample("slope_mean", dist.Normal(0, 5))
@@ -183,6 +185,7 @@ def radon_statistics(county: np.ndarray, floor: np.ndarray, y: np.ndarray, count
 
 
 def radon_density(s: Statistics, z: Array) -> Array:
+    """The log density of `radon` at the flat vector, from each county's 2 × 2 least-squares statistics."""
     r00, r01, r11, best_level, best_slope, squares, n = s
     counties = best_level.shape[0]
     level, slope = z[4 : 4 + counties], z[4 + counties : -1]

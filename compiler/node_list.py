@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,24 @@ class NodeList:
                     return None
                 here[node] = self.add(node.op, [here[a] for a in node.args], node.loc)
         return [here[n] for n in wanted]
+
+
+def merged(addends: Iterable[Node], groups: Mapping[Node, Node], env: Mapping[Node, Node]) -> Iterator[Node]:
+    """The addends of a rewritten sum: what stands for a whole group comes once, every other one is looked up in `env`.
+
+    Args:
+        addends: of the sum before.
+        groups: for each member of a group the one addend of all.
+        env: the rewritten nodes.
+    """
+    done: set[Node] = set()
+    for node in addends:
+        whole = groups.get(node)
+        if whole is None:
+            yield env[node]
+        elif whole not in done:
+            done.add(whole)
+            yield whole
 
 
 def _plain(value: Any, t: ArrayType) -> Any:

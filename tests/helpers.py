@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import jax
+import numpy as np
 import numpyro
 import pytest
 from numpyro.infer.util import log_density
@@ -96,3 +97,27 @@ each_way = pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES.keys())
 def any_error(ppl):
     """What a model is refused with: ours is a `ModelError`, NumPyro's may be anything."""
     return plait.ModelError if ppl is plait else Exception
+
+
+def with_priors(*priors):
+    """A model with these priors; none of them is rolled up, as each has a line of its own."""
+    lines = [f"    s('s{i}', priors[{i}])" for i in range(len(priors))]
+    scope = {"s": plait.sample, "priors": priors}
+    exec("\n".join(["def model():", *lines]), scope)
+    return scope["model"]
+
+
+def same_density(a, b, rtol):
+    """Whether two compiled models of one dtype have the same density and gradient; `rtol` is of the sum of |terms|."""
+    z = np.random.default_rng(1).uniform(-1, 1, b.dim).astype(b.dtype)
+
+    @jax.jit
+    def evaluated(z):
+        terms = b.log_prob_terms(b.constrain(z))
+        return a.log_density_and_grad(z), b.log_density_and_grad(z), terms
+
+    (value, gradient), (wanted, slope), terms = jax.device_get(evaluated(z))
+    assert value.dtype == gradient.dtype == b.dtype
+    assert np.isfinite(wanted)
+    assert abs(value - wanted) <= rtol * sum(np.abs(t).sum() for t in terms.values()), (value, wanted)
+    np.testing.assert_allclose(gradient, slope, rtol=rtol, atol=rtol * np.abs(slope).max(initial=0.0))

@@ -14,11 +14,12 @@ number. That of a split is one concatenation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from plait.compiler.batching.distributions import is_numpyros
 from plait.compiler.importer import Builder
+from plait.compiler.node_list import merged
 from plait.compiler.staged import signature
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
 from plait.ir.ops import AddN, Constrain, Flat, Input, Item, LogDet, Split, Sum, array_type, inputs
@@ -83,7 +84,9 @@ class _Joined(Builder):
         if node in self.runs:
             return self._of_run(node, self.runs[node])
         if isinstance(node.op, AddN):
-            args = tuple(self._addends(node.args))
+            summands = {a: a.args[0] if isinstance(a.op, Sum) else a for a in node.args}
+            groups = {a: self.dets[det] for a, det in summands.items() if det in self.dets}
+            args = tuple(merged(node.args, groups, self.env))
         new = node if args == node.args else make(node.op, args, node.loc)
         self.nodes.append(new)
         return new
@@ -108,16 +111,6 @@ class _Joined(Builder):
         self.joined[first.x] = x
         total = self.total(self.add(op, [u, x], first.det.loc))
         self.dets |= {member.det: total for member in run}
-
-    def _addends(self, args: Sequence[Node]) -> Iterator[Node]:
-        """The addends, of each run the one sum."""
-        done: set[Node] = set()
-        for node in args:
-            det = node.args[0] if isinstance(node.op, Sum) else node
-            if self.dets.get(det) not in done:
-                yield self.dets.get(det, self.env[node])
-            if det in self.dets:
-                done.add(self.dets[det])
 
 
 def _blocks(parts: Sequence[Node]) -> list[list[Node]]:

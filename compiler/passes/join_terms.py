@@ -10,7 +10,7 @@ The sites' own terms stay for whoever asks for them. What a family is made of ma
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +20,7 @@ from plait.compiler.batching.distributions import batched_dist, is_numpyros
 from plait.compiler.batching.growing import NotBatched, declared, event_shape
 from plait.compiler.binding import known_nodes
 from plait.compiler.importer import Builder
+from plait.compiler.node_list import merged
 from plait.compiler.passes.join_parts import FEW
 from plait.compiler.staged import signature
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
@@ -43,20 +44,10 @@ def join_terms(graph: Graph) -> Graph:
     for node in graph:
         if node is sums[0]:
             joined = _joined(builder, families, env)
-        args = tuple(_addends(node.args, joined, env) if isinstance(node.op, AddN) else (env[a] for a in node.args))
+        args = tuple(merged(node.args, joined, env) if isinstance(node.op, AddN) else (env[a] for a in node.args))
         env[node] = node if args == node.args else make(node.op, args, node.loc)
         builder.nodes.append(env[node])
     return with_outputs(builder.nodes, renamed_outputs(graph, env))
-
-
-def _addends(args: Sequence[Node], joined: Mapping[Node, Node], env: Mapping[Node, Node]) -> Iterator[Node]:
-    """The addends, of each family the one sum."""
-    done: set[Node] = set()
-    for node in args:
-        if joined.get(node) not in done:
-            yield joined.get(node, env[node])
-        if node in joined:
-            done.add(joined[node])
 
 
 # -- families -------------------------------------------------------------------------------------------

@@ -130,6 +130,15 @@ def complex_covariate(x):
     plait.sample("y", dist.Normal(b * x, 1.0), obs=Y)  # here
 
 
+@table.model(
+    DataError, np.array([np.inf] + [1.0] * 19, np.float32), says=("site 'y'", "data 'x'", "infinite", "1 of the rows")
+)
+def infinite_offset(x):
+    b = plait.sample("b", dist.Normal(0.0, 1.0))
+    with plait.plate("rows", 20):
+        plait.sample("y", dist.Normal(b + x, 1.0), obs=np.zeros(20))  # here
+
+
 # -- numbers that jax would change --------------------------------------------------------------------------
 
 

@@ -9,18 +9,11 @@ import pytest
 import plait
 from plait.ir.graph import Role
 from plait.ir.ops import Constrain, Flat, Input, LogDet, Split, inputs
+from tests.helpers import with_priors as sites
 from tests.models import MODELS
 from tests.models import numpyro_reference as numpyro_says
 
 SMALL_PRIORS = next(m for m in MODELS if m.name == "small_priors")
-
-
-def sites(*priors):
-    """A model with these priors; none of them is rolled up, as each has a line of its own."""
-    lines = [f"    s({f's{i}'!r}, priors[{i}])" for i in range(len(priors))]
-    scope = {"s": plait.sample, "priors": priors}
-    exec("\n".join(["def model():", *lines]), scope)
-    return scope["model"]
 
 
 def joined(model, *args):

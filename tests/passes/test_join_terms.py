@@ -11,6 +11,7 @@ import pytest
 import plait
 from plait.ir.graph import Role
 from plait.ir.ops import LogProb, Sum
+from tests.helpers import with_priors as sites
 from tests.models import MODELS
 from tests.models import numpyro_reference as numpyro_says
 
@@ -23,14 +24,6 @@ OTHERS = [dist.Laplace(0, 1), dist.Gumbel(0, 1), dist.Logistic(0, 1)] * 2
 def least(monkeypatch):
     """Four sites are a family, so that models stay small."""
     monkeypatch.setattr(join_terms, "LEAST", 4)
-
-
-def sites(*priors):
-    """A model with these priors; none of them is rolled up, as each has a line of its own."""
-    lines = [f"    s('s{i}', priors[{i}])" for i in range(len(priors))]
-    scope = {"s": plait.sample, "priors": priors}
-    exec("\n".join(["def model():", *lines]), scope)
-    return scope["model"]
 
 
 def families(model, *args):

@@ -14,7 +14,7 @@ import plait
 from plait.compiler.passes.fuse import answers
 from plait.compiler.rules.families import FAMILIES
 from plait.compiler.rules.term import Refused
-from tests.helpers import refused
+from tests.helpers import refused, same_density
 
 N, J, K = 40, 3, 3
 RNG = np.random.default_rng(3)
@@ -158,23 +158,8 @@ def compare(model, *args, rtol=1e-10):
     fused = plait.compile(model, *args, passes=passes)
     plain = plait.compile(model, *args, passes=passes | {"fuse": False})
     found = {a.site: a.answer for a in answers(dict(fused.history)["unconstrain"], fused._data)}
-    check(fused, plain, rtol)
+    same_density(fused, plain, rtol)
     return found
-
-
-def check(fused, plain, rtol):
-    z = np.random.default_rng(1).uniform(-1, 1, plain.dim).astype(plain.dtype)
-
-    @jax.jit
-    def evaluated(z):
-        terms = plain.log_prob_terms(plain.constrain(z))
-        return fused.log_density_and_grad(z), plain.log_density_and_grad(z), terms
-
-    (value, gradient), (wanted, slope), terms = jax.device_get(evaluated(z))
-    assert value.dtype == gradient.dtype == plain.dtype
-    size = sum(np.abs(t).sum() for t in terms.values())
-    assert abs(value - wanted) <= rtol * size, (value, wanted)
-    np.testing.assert_allclose(gradient, slope, rtol=rtol, atol=rtol * np.abs(slope).max(initial=1.0))
 
 
 def fires(found, names):
@@ -579,7 +564,7 @@ def test_bind(model, args, new, same_program):
         fires({a.site: a.answer for a in answers(dict(fused.history)["unconstrain"], fused._data)}, ["y"])
         bound = fused.bind(**new)
         assert (bound._program is fused._program) == same_program
-        check(bound, plait.compile(model, *args, passes={"fuse": False}).bind(**new), 1e-10)
+        same_density(bound, plait.compile(model, *args, passes={"fuse": False}).bind(**new), 1e-10)
 
 
 def test_traced_data():

@@ -12,7 +12,7 @@ from plait.compiler.kernels.scatter import ScatterStatistics
 from plait.compiler.passes.fuse import answers
 from plait.compiler.rules.multivariate_normal import MultivariateNormalCells
 from plait.compiler.rules.term import Refused
-from tests.helpers import refused
+from tests.helpers import refused, same_density
 
 N, J, D = 40, 3, 3
 RNG = np.random.default_rng(5)
@@ -241,18 +241,7 @@ def compare(model, *args, rtol, **new):
     fused, plain = plait.compile(model, *args), plait.compile(model, *args, passes={"fuse": False})
     found = answered(fused)
     fused, plain = fused.bind(**new), plain.bind(**new)
-    z = np.random.default_rng(1).uniform(-1, 1, plain.dim).astype(plain.dtype)
-
-    @jax.jit
-    def evaluated(z):
-        terms = plain.log_prob_terms(plain.constrain(z))
-        return fused.log_density_and_grad(z), plain.log_density_and_grad(z), terms
-
-    (value, gradient), (wanted, slope), terms = jax.device_get(evaluated(z))
-    assert value.dtype == gradient.dtype == plain.dtype
-    assert np.isfinite(wanted)
-    assert abs(value - wanted) <= rtol * sum(np.abs(t).sum() for t in terms.values())
-    np.testing.assert_allclose(gradient, slope, rtol=rtol, atol=rtol * np.abs(slope).max())
+    same_density(fused, plain, rtol)
     return found
 
 

@@ -460,3 +460,27 @@ def test_rows_are_there_for_those_who_ask(bound) -> None:
     wanted = dist.Normal(V["t"][BOUND["g"]] + V["u"][BOUND["h"]], V["s"]).log_prob(BOUND["y"])
     np.testing.assert_allclose(bound.log_prob_terms(V)["y"], wanted, rtol=1e-12)
     np.testing.assert_allclose(bound.log_likelihood(V)["y"], wanted, rtol=1e-12)
+
+
+def test_what_a_masked_row_says_of_its_scale_does_not_count() -> None:
+    """Neither a factor that is not positive nor an infinite offset."""
+    n = 40
+    kept = np.arange(n) % 4 != 0
+    factor, offset = np.where(kept, 1.5, -1.0), np.where(kept, 0.5, np.inf)
+    group, y = np.arange(n) % 3, np.linspace(-1, 1, n)
+
+    def model(factor, offset, group, y):
+        a = plait.sample("a", dist.Normal(0, 1))
+        with plait.plate("groups", 3):
+            s = plait.sample("s", dist.LogNormal(0, 1))
+        with plait.plate("rows", n), plait.handlers.mask(mask=kept):
+            plait.sample("y", dist.Normal(a + offset, s[group] * factor), obs=y)
+
+    with jax.enable_x64(True):
+        compiled = plait.compile(model, factor, offset, group, y)
+        (term,) = [t for t in compiled.explain().terms if t.name == "y"]
+        assert term.rows == (n, 3)
+        s = np.array([0.5, 1.0, 2.0])
+        wanted = dist.Normal(0.8, 1.5 * s[group[kept]]).log_prob(y[kept]).sum()
+        priors = dist.Normal(0, 1).log_prob(0.3) + dist.LogNormal(0, 1).log_prob(s).sum()
+        np.testing.assert_allclose(compiled.log_joint({"a": 0.3, "s": s}), wanted + priors, rtol=1e-12)
