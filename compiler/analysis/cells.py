@@ -103,7 +103,7 @@ def lay_out(columns: Sequence[tuple[int, Shape, np.ndarray]]) -> Layout:
     """
     if not columns:
         return ONE
-    distinct = len(np.unique(_joined(np.stack([c[2] for c in columns]))))
+    distinct = len(np.unique(joined(np.stack([c[2] for c in columns]))))
     for entries, size in _levels(columns):
         if size <= 2 * distinct + 8:
             return Layout(size, entries, 0, distinct)
@@ -111,7 +111,7 @@ def lay_out(columns: Sequence[tuple[int, Shape, np.ndarray]]) -> Layout:
     for _, _, positions in columns:
         slots.setdefault(positions.tobytes(), len(slots))
     taken = tuple(Taken(source, slots[positions.tobytes()]) for source, _, positions in columns)
-    return Layout(_bucket(distinct), taken, len(slots), distinct)
+    return Layout(bucket(distinct), taken, len(slots), distinct)
 
 
 def assign(layout: Layout, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +136,7 @@ def assign(layout: Layout, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, n
         assert isinstance(entry, Taken)
         _require(np.array_equal(by_slot.setdefault(entry.slot, positions), positions))
     keys = np.stack([by_slot[slot] for slot in range(layout.taken)])
-    _, first, cell = np.unique(_joined(keys), return_index=True, return_inverse=True)
+    _, first, cell = np.unique(joined(keys), return_index=True, return_inverse=True)
     _require(len(first) <= layout.size)
     taken = np.zeros((layout.taken, layout.size), np.int32)  # cells without rows count nothing, wherever they read
     taken[:, : len(first)] = keys[:, first]
@@ -180,7 +180,7 @@ def _along(entry: Entry, size: int, positions: np.ndarray) -> np.ndarray:
     return cell
 
 
-def _joined(keys: np.ndarray) -> np.ndarray:
+def joined(keys: np.ndarray) -> np.ndarray:
     """One number for each row, equal where all positions are."""
     joined = np.zeros(keys.shape[1], np.int64)
     for key in keys.astype(np.int64):
@@ -191,7 +191,7 @@ def _joined(keys: np.ndarray) -> np.ndarray:
     return joined
 
 
-def _bucket(n: int) -> int:
+def bucket(n: int) -> int:
     """Room for some more cells, so that other data seldom need another program: the next of 8, 9, 10, …, 18, 20, …."""
     if n <= 8:
         return 8
@@ -204,4 +204,17 @@ def _require(fits: bool) -> None:
         raise LayoutChangedError("rows are not where they were")
 
 
-__all__ = ["ONE", "Along", "Entry", "Fixed", "Layout", "LayoutChangedError", "Taken", "assign", "lay_out", "read"]
+__all__ = [
+    "ONE",
+    "Along",
+    "Entry",
+    "Fixed",
+    "Layout",
+    "LayoutChangedError",
+    "Taken",
+    "assign",
+    "bucket",
+    "joined",
+    "lay_out",
+    "read",
+]

@@ -25,7 +25,7 @@ _MOVES = frozenset(
 
 def moved_from(node: Node, known: Set[Node]) -> Node:
     """The node whose entries a node moves: ``(a[:, None] + b)[i, j]`` reads entries of the sum."""
-    while node not in known and _moves(node, known):
+    while node not in known and moves(node, known):
         node = node.args[0]
     return node
 
@@ -70,10 +70,11 @@ def is_affine(node: Node, known: Set[Node]) -> bool:
         return node.args[0] in known
     if name == "convert_element_type":
         return _widens(array_type(node.args[0]).dtype, array_type(node).dtype)
-    return _moves(node, known)
+    return moves(node, known)
 
 
-def _moves(node: Node, known: Set[Node]) -> bool:
+def moves(node: Node, known: Set[Node]) -> bool:
+    """Whether a node's entries are those of its first argument, by positions that are known."""
     op = node.op
     return isinstance(op, Apply) and op.primitive.name in _MOVES and all(a in known for a in node.args[1:])
 
@@ -98,4 +99,4 @@ def _unknown_args(node: Node, known: Set[Node]) -> list[Node]:
     return [a for a in dict.fromkeys(node.args) if a not in known]
 
 
-__all__ = ["frontier", "is_affine", "moved_from"]
+__all__ = ["frontier", "is_affine", "moved_from", "moves"]

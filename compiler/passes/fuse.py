@@ -18,7 +18,7 @@ from numpyro.distributions import Unit
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
-from plait.compiler.rules import iid, multivariate_normal, normal
+from plait.compiler.rules import iid, multivariate_normal, normal, rows
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
 from plait.ir.ops import AddN, LogProb, Sum, Value
@@ -31,6 +31,7 @@ RULES: tuple[tuple[tuple[type, ...], Rule], ...] = (
     (normal.CLASSES, normal.normal),
     (iid.CLASSES, iid.iid),
     (multivariate_normal.CLASSES, multivariate_normal.multivariate_normal),
+    (rows.CLASSES, rows.rows),
 )
 
 
@@ -97,16 +98,24 @@ def _answer(scope: Scope, node: Node) -> Answer:
         return Answer(node.op.site, term)
     if term.value not in scope.known:
         return Answer(node.op.site, Refused("what it observes depends on latents"), term.n)
-    rule = next((rule for classes, rule in RULES if term.cls in classes), None)
-    answer = (
-        Refused(f"no sufficient statistics are known for {term.cls.__name__}") if rule is None else rule(scope, term)
-    )
+    answer = _first(scope, term)
     if isinstance(answer, Refused):
         return Answer(node.op.site, answer, term.n)
     shown = expressions(Graph(tuple(scope.builder.nodes)), {})
     weighted = ",  rows weighted" if term.weight is not None else ""
     notation = answer.notation.format(*(shown[n] for n in answer.named))
     return Answer(node.op.site, answer, term.n, notation + weighted)
+
+
+def _first(scope: Scope, term: Term) -> Fusion | Refused:
+    """The answer of the first rule that applies, or the reason of the first that does not."""
+    refused: Refused | None = None
+    for rule in (rule for classes, rule in RULES if term.cls in classes):
+        answer = rule(scope, term)
+        if isinstance(answer, Fusion):
+            return answer
+        refused = refused or answer
+    return refused or Refused(f"no rule is known for {term.cls.__name__}")
 
 
 __all__ = ["Answer", "answers", "fuse"]

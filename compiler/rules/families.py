@@ -146,11 +146,13 @@ def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
     return result
 
 
-def _host_divergence(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def host_divergence(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``a − b − b·log(a/b)``, in float64."""
     return np.asarray(_divergence(np, a, b, np.log(np.where(a > 0, a, 1.0))))
 
 
-def _host_rest(x: np.ndarray) -> np.ndarray:
+def host_rest(x: np.ndarray) -> np.ndarray:
+    """``log x! − (x·log x − x)``, in float64."""
     return np.asarray(_stirling_rest(np, scipy.special.gammaln, x))
 
 
@@ -218,7 +220,7 @@ def _splits(rows: _Rows, counts: np.ndarray, extra: np.ndarray | float = 0.0) ->
     n = counts.sum(-1)
     shares = _ratio(rows.sum(counts), rows.sum(n))
     fitted = n[:, None] * shares[rows.cell]
-    at_best = _host_rest(n) - (_host_rest(counts) + _host_divergence(fitted, counts)).sum(-1) + extra
+    at_best = host_rest(n) - (host_rest(counts) + host_divergence(fitted, counts)).sum(-1) + extra
     return rows.sum(n), shares, rows.n * rows.mean(at_best)
 
 
@@ -304,7 +306,7 @@ def _multinomial_logits(logits: Array, m: Array, shares: Array, constant: Array)
 def _poisson(rows: _Rows, y: np.ndarray) -> Statistics:
     """``y·log λ − λ − log y! = −D(λ, y) − R(y)``, at λ = ȳ."""
     mean = rows.mean(y)
-    return rows.n, mean, rows.n * rows.mean(-_host_divergence(mean[rows.cell], y) - _host_rest(y))
+    return rows.n, mean, rows.n * rows.mean(-host_divergence(mean[rows.cell], y) - host_rest(y))
 
 
 def _poisson_rate(rate: Array, n: Array, mean: Array, constant: Array) -> Array:
@@ -347,7 +349,7 @@ def _pareto_tail(scale: Array, alpha: Array, n: Array, least: Array, above: Arra
 # -- concentrations ------------------------------------------------------------------------------------------
 
 
-def _log_gamma_rest(concentration: Array) -> Array:
+def log_gamma_rest(concentration: Array) -> Array:
     """``x·log x − x − log Γ(x)``, of the order of log x."""
     return jnp.log(concentration) - _stirling_rest(jnp, gammaln, concentration)
 
@@ -356,7 +358,7 @@ def _gamma(rows: _Rows, y: np.ndarray, jacobian: float = -1.0) -> Statistics:
     """The mean, by how much its log exceeds the mean log, and the part that no parameter is in."""
     mean = _positive(rows.mean(y))
     center = mean[rows.cell]
-    return rows.n, mean, rows.mean(_host_divergence(y, center) / center), jacobian * rows.mean(np.log(y))
+    return rows.n, mean, rows.mean(host_divergence(y, center) / center), jacobian * rows.mean(np.log(y))
 
 
 def _inverse_gamma(rows: _Rows, y: np.ndarray) -> Statistics:
@@ -370,7 +372,7 @@ def _gamma_shape(concentration: Array, rate: Array, n: Array, mean: Array, exces
     It is ``−D(β·ȳ, α) + (α·log α − α − log Γ(α)) − α·(log ȳ − mean of log y) − mean of log y``, n times.
     """
     alpha, rate = jnp.broadcast_arrays(_filled(n, concentration, 1.0), _filled(n, rate, 1.0))
-    return n * (_log_gamma_rest(alpha) - _from(rate * mean, alpha) - alpha * excess + rest)
+    return n * (log_gamma_rest(alpha) - _from(rate * mean, alpha) - alpha * excess + rest)
 
 
 def _beta(rows: _Rows, y: np.ndarray) -> Statistics:
@@ -393,7 +395,7 @@ def _dirichlet_concentration(concentration: Array, n: Array, shares: Array, shor
     """``log Γ(A) − Σlog Γ(α_k) + Σ(α_k − 1)·log y_k``, with A = Σα_k, as −ΣD(A·ĝ_k, α_k) and terms of order log A."""
     alpha = _filled(n[:, None], concentration, 1.0)
     total = alpha.sum(-1)
-    rests = _log_gamma_rest(alpha).sum(-1) - _log_gamma_rest(total)
+    rests = log_gamma_rest(alpha).sum(-1) - log_gamma_rest(total)
     return n * (rests - _from(total[:, None] * shares, alpha).sum(-1) - total * shortfall + rest)
 
 
@@ -469,4 +471,4 @@ FAMILIES: dict[type, Family] = {
     ),
 }
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "host_divergence", "host_rest", "log_gamma_rest"]

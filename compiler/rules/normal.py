@@ -22,6 +22,7 @@ from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
 from plait.compiler.analysis.frontier import is_affine
 from plait.compiler.analysis.linear import OUTSIDE, Block, LinearForm, linear_form, raveled
 from plait.compiler.kernels.normal import NormalStatistics
+from plait.compiler.rules.parameters import runs
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
 from plait.ir.graph import Node
@@ -174,7 +175,7 @@ class _Fit:
             len(self.sources),
             layout,
             tuple(tuple(_entry(c, entries) for c in g) for g in groups),
-            _runs([(c.source, int(c.positions[0])) for c in common]),
+            runs([(c.source, int(c.positions[0])) for c in common]),
             None if scale is None else _entry(scale, entries),
         )
         return Fusion(self._emit(kernel, formula), *self._notation(kernel), layout.size)
@@ -259,17 +260,6 @@ def _cost(kernel: NormalStatistics) -> int:
     k, p, cells = kernel.k, kernel.p, kernel.layout.size
     gathers = 4 * kernel.layout.taken * cells
     return cells * (k * (k + 1) + 2 * k * p + 3 * k) + p * (p + 1) + 3 * p + 6 + gathers
-
-
-def _runs(positions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
-    """(source, first, last + 1) of neighbours: 3, 4, 5 are one slice."""
-    runs: list[tuple[int, int, int]] = []
-    for source, position in positions:
-        if runs and runs[-1][0] == source and runs[-1][2] == position:
-            runs[-1] = (source, runs[-1][1], position + 1)
-        else:
-            runs.append((source, position, position + 1))
-    return tuple(runs)
 
 
 __all__ = ["CLASSES", "NormalCells", "normal"]

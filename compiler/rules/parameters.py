@@ -82,4 +82,15 @@ def cell_values(entries: Sequence[Entry], sources: Sequence[Any], taken: Any, si
     return jnp.stack(whole, axis=-1)
 
 
-__all__ = ["RowParameter", "cell_values", "entries_of", "event_of", "row_parameter"]
+def runs(positions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], ...]:
+    """(source, first, last + 1) of neighbours: 3, 4, 5 are one slice."""
+    runs: list[tuple[int, int, int]] = []
+    for source, position in positions:
+        if runs and runs[-1][0] == source and runs[-1][2] == position:
+            runs[-1] = (source, runs[-1][1], position + 1)
+        else:
+            runs.append((source, position, position + 1))
+    return tuple(runs)
+
+
+__all__ = ["RowParameter", "cell_values", "entries_of", "event_of", "row_parameter", "runs"]

@@ -102,6 +102,13 @@ class Scope:
         self.known.add(node)
         return node
 
+    def code(self, function: Callable[..., Any], args: Sequence[Node]) -> Node:
+        """A function of nodes; known where all of them are."""
+        (node,) = self.builder.inline(jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args)), args)
+        if all(a in self.known for a in args):
+            self.known.add(node)
+        return node
+
 
 def read_term(scope: Scope, node: Node) -> Term | Refused:
     """Takes a `log_prob` apart; masks and scales become weights."""

@@ -1,0 +1,62 @@
+"""The logarithm of a rate, where the model writes the rate as a product of exponentials.
+
+exp(mu + a[g]) * exposure   ⇒   mu + a[g] + log exposure
+concentration / exp(eta)    ⇒   log concentration − eta
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from plait.compiler.analysis.frontier import moves
+from plait.compiler.importer import Builder
+from plait.compiler.staged import struct
+from plait.ir.graph import Node, make
+from plait.ir.ops import Apply, array_type
+
+
+def log_of(builder: Builder, node: Node, known: set[Node]) -> Node | None:
+    """A node that is the logarithm of a positive one; None where it is not a product of exponentials and scalars.
+
+    Args:
+        builder: gets the nodes.
+        node: a float.
+        known: what data alone decide; new known nodes are added.
+    """
+    if node in known:
+        known.add(log := _code(builder, jnp.log, [node]))
+        return log
+    if array_type(node).size == 1:
+        return _code(builder, jnp.log, [node])
+    if not isinstance(node.op, Apply):
+        return None
+    name = node.op.primitive.name
+    if name == "exp":
+        return node.args[0]
+    if name in _PARTS:
+        parts = [log_of(builder, a, known) for a in node.args]
+        whole = [p for p in parts if p is not None]
+        return _code(builder, _PARTS[name], whole) if len(whole) == len(parts) else None
+    if moves(node, known) or (name == "convert_element_type" and array_type(node) == array_type(node.args[0])):
+        inner = log_of(builder, node.args[0], known)
+        if inner is None or array_type(inner).dtype != array_type(node).dtype:
+            return None
+        moved = make(node.op, (inner, *node.args[1:]), node.loc)
+        builder.nodes.append(moved)
+        return moved
+    return None
+
+
+_PARTS: dict[str, Callable[..., Any]] = {"mul": jnp.add, "div": jnp.subtract}
+
+
+def _code(builder: Builder, function: Callable[..., Any], args: Sequence[Node]) -> Node:
+    closed = jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args))
+    return builder.inline(closed, args)[0]
+
+
+__all__ = ["log_of"]
