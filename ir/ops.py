@@ -3,7 +3,7 @@
 Model graph: Input, Const, Plate, Sample, Observe, Factor, Deterministic, Param, Scan, Cond, Apply, Item.
 While a jaxpr becomes the model graph, beside those: Steps, LoopBegin, LoopEnd.
 Density graph, beside those: Value, Flat, Split, Join, LogProb, Constrain, LogDet, InSupport, Check, Sum, AddN, Guard,
-Hoist.
+Hoist. Graph of a value and gradient, beside Input, Const, Apply and Item: Sums.
 """
 
 from __future__ import annotations
@@ -620,6 +620,23 @@ class Sum(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Sums(Op):
+    """The sums of arrays of one type over the same axes, which are its items."""
+
+    axes: tuple[int, ...]
+    mnemonic: ClassVar[str] = "sums"
+
+    def infer(self, args: tuple[Type, ...]) -> Type:
+        first = array(args[0])
+        _expect(all(array(a).shape == first.shape and array(a).dtype == first.dtype for a in args), self, args)
+        shape = tuple(n for i, n in enumerate(first.shape) if i not in self.axes)
+        return TupleType(tuple(ArrayType(first.dtype, shape) for _ in args))
+
+    def text(self, names: list[str]) -> str:
+        return f"sums{{axes={self.axes}}} {', '.join(names)}"
+
+
+@dataclass(frozen=True, slots=True)
 class AddN(Op):
     """The sum of any number of scalars: the canonical form of the joint. Of none it is 0 in `dtype`."""
 
@@ -680,6 +697,6 @@ def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:
 __all__ = [
     "AddN", "Apply", "Check", "Cond", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
     "Input", "InRange", "InSet", "InSupport", "Item", "Join", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan",
-    "Observe", "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Split", "Steps", "Sum", "Typed", "Value", "array",
-    "array_type", "aval", "from_aval", "inputs",
+    "Observe", "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Split", "Steps", "Sum", "Sums", "Typed", "Value",
+    "array", "array_type", "aval", "from_aval", "inputs",
 ]  # fmt: skip

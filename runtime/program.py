@@ -11,6 +11,7 @@ import jax
 
 from plait.compiler.arguments import Arguments
 from plait.compiler.lower.density import Function, Lowered, lower
+from plait.compiler.lower.gradient import value_and_grad
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
 from plait.compiler.passes import PIPELINE, run_passes
@@ -74,7 +75,7 @@ class Program:
     @cached_property
     def log_density_and_grad(self) -> Jitted:
         """Of (known, params, z); the gradient is with respect to z."""
-        return jax.jit(jax.value_and_grad(self._density, argnums=2))
+        return jax.jit(value_and_grad(self._density))
 
     @cached_property
     def values(self) -> Jitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ from plait.ir.ops import (
     Scan,
     Split,
     Sum,
+    Sums,
     Value,
 )  # fmt: skip
 from plait.ir.spec import rebuild
@@ -185,6 +187,23 @@ def _guard(op: Guard, args: Sequence[Any]) -> Any:
     return joint
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def sums(axes: tuple[int, ...], *arrays: Any) -> tuple[Any, ...]:
+    """The sums of arrays of one shape and dtype, in one loop; their derivatives are sums for themselves."""
+
+    def add(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(x + y for x, y in zip(a, b, strict=True))
+
+    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
+    return tuple(jax.lax.reduce(tuple(arrays), zeros, add, axes))
+
+
+@sums.defjvp
+def _sums_jvp(axes: tuple[int, ...], arrays: Any, tangents: Any) -> tuple[Any, Any]:
+    # jax has no transpose of a reduction of several arrays, and its derivative of one is a tree of slices
+    return sums(axes, *arrays), tuple(jnp.sum(t, axes) for t in tangents)
+
+
 def _add_n(op: AddN, args: Sequence[Any]) -> Any:
     total = jnp.zeros((), op.dtype)
     for i, a in enumerate(args):
@@ -235,6 +254,7 @@ RULES: dict[type[Op], Rule] = {
     InSupport: _in_support,
     Fused: lambda op, args: op.formula(*args),
     Sum: lambda op, args: jnp.sum(args[0]),
+    Sums: lambda op, args: sums(op.axes, *args),
     AddN: _add_n,
     Guard: _guard,
 }
