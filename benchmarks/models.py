@@ -31,7 +31,7 @@ import numpyro
 from numpyro.infer.util import initialize_model
 from rich.console import Console
 from rich.table import Table
-from rows import START, Prepared, enough, from_python, in_a_jit, require_agreement, seconds
+from side_by_side import START, Prepared, enough, from_python, in_a_jit, require_agreement, seconds
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, whichever is installed
 

@@ -1,0 +1,276 @@
+"""One model in plait, in NumPyro and as JAX written by hand: in agreement, then timed in turn.
+
+`rows.py` and `fusion.py` say which models, and what is written by hand for each; `models.py` has its own table.
+
+  in a jit  microseconds for a value and gradient in a jitted `fori_loop` of gradient steps, whose values are summed.
+            Data and statistics are its arguments, not its constants, so that XLA folds nothing of them.
+  Python    microseconds for a call from Python that waits for value and gradient.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jax.flatten_util import ravel_pytree
+from numpyro.infer.util import initialize_model
+from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, whichever is installed
+
+import plait
+
+Array = Any
+Data = dict[str, np.ndarray]
+Model = Callable[..., None]  # of the library that has the primitives, and the data
+Statistics = tuple[Array, ...]
+Gradient = Callable[[Any], tuple[Any, Any]]  # of a point: value and gradient
+Record = dict[str, Any]
+
+LIBRARIES = ("by hand", "plait", "NumPyro")
+PLACES = ("in a jit", "Python")
+CLOCKS: dict[str, Callable[[], float]] = {"CPU": time.process_time, "wall": time.perf_counter}
+ROUNDS = 9
+SECONDS = 0.05  # that a round of one variant takes about
+START = 0.1  # each entry of the point
+
+
+# -- three densities of one model -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What an expert would write for a model.
+
+    Attributes:
+        statistics: of the data, in float64.
+        density: of the statistics and the flat vector.
+    """
+
+    statistics: Callable[..., Statistics]
+    density: Callable[[Statistics, Array], Array]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One library's density of a case.
+
+    Attributes:
+        traceable: value and gradient, for use in a jit.
+        called: the same as its users call it from Python.
+        point: where to start, in the library's own shape.
+        uphill: 1 for a log density, -1 for a potential energy.
+        flat: the gradient in the order of plait's flat vector.
+    """
+
+    traceable: Gradient
+    called: Gradient
+    point: Any
+    uphill: int
+    flat: Callable[[Any], Array]
+
+
+def prepared(model: Model, drawn: Data, static: Mapping[str, int], hand: Hand | None) -> dict[str, Prepared]:
+    """All of them on the same data, in the precision that jax is set to."""
+    dtype = jnp.zeros(0).dtype
+    data = {k: v.astype(dtype) if v.dtype.kind == "f" else v.astype(np.int32) for k, v in drawn.items()}
+    compiled = plait.compile(functools.partial(model, plait, **static), **data)
+    by_site = with_numpyro(model, data, static, [slot.name for slot in compiled.slots])
+    z = jnp.full(compiled.dim, START)
+    gradient = compiled.log_density_and_grad
+    found = {} if hand is None else {"by hand": by_hand(hand, data, static, z)}
+    return found | {"plait": Prepared(gradient, gradient, z, 1, lambda g: g), "NumPyro": by_site}
+
+
+def by_hand(hand: Hand, data: Data, static: Mapping[str, int], z: Array) -> Prepared:
+    in_float64 = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in data.items()}
+    known = tuple(known_as(s, z.dtype) for s in hand.statistics(**in_float64, **static))
+    gradient = jax.value_and_grad(hand.density, argnums=1)
+    jitted = jax.jit(gradient)
+    return Prepared(functools.partial(gradient, known), lambda z: jitted(known, z), z, 1, lambda g: g)
+
+
+def known_as(statistic: np.ndarray, dtype: Any) -> Array:
+    """On the device, in this precision; indices as int32."""
+    return jnp.asarray(statistic, np.int32 if np.asarray(statistic).dtype.kind in "iu" else dtype)
+
+
+def with_numpyro(model: Model, data: Data, static: Mapping[str, int], sites: Sequence[str]) -> Prepared:
+    """Its potential energy of a dictionary of sites; data are arguments of the jitted function."""
+    arrays = {k: jnp.asarray(v) for k, v in data.items()}
+    run = functools.partial(model, numpyro, **static)
+    info = initialize_model(jax.random.key(0), run, model_kwargs=arrays, dynamic_args=True)
+    point = jax.tree.map(lambda x: jnp.full(x.shape, START), info.param_info.z)
+
+    def gradient(arrays: Any, z: Any) -> Any:
+        return jax.value_and_grad(info.potential_fn(**arrays))(z)
+
+    def flat(g: Any) -> Array:
+        return -jnp.concatenate([jnp.ravel(g[site]) for site in sites])
+
+    jitted = jax.jit(gradient)
+    return Prepared(functools.partial(gradient, arrays), lambda z: jitted(arrays, z), point, -1, flat)
+
+
+def require_agreement(found: Mapping[str, Prepared], allowed: float) -> None:
+    """Of values and gradients, up to this error relative to the largest entry.
+
+    Raises:
+        SystemExit: values or gradients differ.
+    """
+    results = {library: p.called(p.point) for library, p in found.items()}
+    value = {library: found[library].uphill * float(result[0]) for library, result in results.items()}
+    gradient = {library: np.asarray(found[library].flat(result[1])) for library, result in results.items()}
+    for library in found:
+        for what, mine, plaits in (("value", value, value["plait"]), ("gradient", gradient, gradient["plait"])):
+            error = np.max(np.abs(mine[library] - plaits)) / np.max(np.abs(plaits))
+            if not error <= allowed:
+                raise SystemExit(f"{library}: the {what} differs from plait's by {error:.1e}, relatively")
+
+
+# -- pieces of densities by hand --------------------------------------------------------------------------
+
+
+def normal_rows(squares: Array, n: Array, log_sigma: Array) -> Array:
+    """Log likelihood of n rows with this sum of squares around their means."""
+    return -0.5 * squares / jnp.exp(log_sigma) ** 2 - n * (log_sigma + 0.5 * math.log(2 * math.pi))
+
+
+def normal_prior(x: Array, scale: float) -> Array:
+    """Of Normal(0, scale), summed."""
+    return -0.5 / scale**2 * jnp.sum(x * x) - jnp.size(x) * math.log(scale * math.sqrt(2 * math.pi))
+
+
+def normal_around(x: Array, mean: Array, log_scale: Array) -> Array:
+    return normal_rows(jnp.sum((x - mean) ** 2), x.size, log_scale)
+
+
+def half_normal_prior(log_x: Array, scale: float) -> Array:
+    """Of HalfNormal(scale), with the log Jacobian of exp."""
+    return -0.5 / scale**2 * jnp.exp(log_x) ** 2 + math.log(math.sqrt(2 / math.pi) / scale) + log_x
+
+
+def least_squares(design: np.ndarray, y: np.ndarray) -> Statistics:
+    """(R, b, s, n) with ``|y - X c|^2 = |R (c - b)|^2 + s`` for every c; R is square, whatever the rank of X."""
+    best, *_ = np.linalg.lstsq(design, y)
+    r = np.linalg.qr(design, mode="r")
+    square = np.zeros((design.shape[1], design.shape[1]))
+    square[: len(r)] = r
+    return square, best, ((y - design @ best) ** 2).sum(), np.float64(len(y))
+
+
+def squares_around(s: Statistics, coefficients: Array) -> Array:
+    """The sum of squares of `least_squares` at these coefficients."""
+    r, best, squares, _ = s
+    u = r @ (coefficients - best)
+    return jnp.dot(u, u) + squares
+
+
+# -- time -------------------------------------------------------------------------------------------------
+
+
+def measure(densities: Mapping[str, Prepared], rounds: int) -> list[Record]:
+    """Microseconds of CPU and wall, for each library and place: medians over rounds that run all in turn."""
+    runs: dict[tuple[str, str], Callable[[int], Any]] = {}
+    for library, density in densities.items():
+        runs[library, "in a jit"] = in_a_jit(density)
+        runs[library, "Python"] = from_python(density)
+    counts = {key: enough(run) for key, run in runs.items()}
+    spent: dict[tuple[str, str], list[tuple[float, ...]]] = {key: [] for key in runs}
+    for _ in range(rounds):
+        for key, run in runs.items():
+            spent[key].append(tuple(1e6 * s / counts[key] for s in seconds(run, counts[key])))
+    medians = {key: [statistics.median(part) for part in zip(*all_, strict=True)] for key, all_ in spent.items()}
+    return [
+        {"library": library, "place": place, **dict(zip(CLOCKS, figures, strict=True))}
+        for (library, place), figures in medians.items()
+    ]
+
+
+def in_a_jit(density: Prepared) -> Callable[[int], Any]:
+    """So many steps uphill, each too small to leave the neighbourhood of the point; the sum of the values."""
+    flat, unflat = ravel_pytree(density.point)
+    closed = jax.make_jaxpr(density.traceable)(density.point)  # its consts are the data or their statistics
+
+    def value_and_grad(known: Any, z: Any) -> Any:
+        value, *gradient = jax.core.eval_jaxpr(closed.jaxpr, known, *jax.tree.leaves(unflat(z)))
+        return value, ravel_pytree(gradient)[0]
+
+    def steps(n: Any, known: Any, size: Any, z: Any) -> Any:
+        def step(_: Any, carry: Any) -> Any:
+            z, total = carry
+            value, gradient = value_and_grad(known, z)
+            return z + size * gradient, total + value
+
+        return jax.lax.fori_loop(0, n, step, (z, jnp.zeros_like(z, shape=())))
+
+    steepest = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(density.called(density.point)[1]))
+    size = jnp.asarray(density.uphill * 1e-6 / steepest, flat.dtype)
+    jitted, known = jax.jit(steps), [jnp.asarray(c) for c in closed.consts]
+    return lambda n: jax.block_until_ready(jitted(n, known, size, flat))
+
+
+def from_python(density: Prepared) -> Callable[[int], Any]:
+    def run(n: int) -> None:
+        for _ in range(n):
+            jax.block_until_ready(density.called(density.point))
+
+    return run
+
+
+def enough(run: Callable[[int], Any], least: float = SECONDS) -> int:
+    """How many gradients take about as long as a round should."""
+    n = 1
+    run(n)  # compiles
+    while min(seconds(run, n)) < least and n < 10**6:
+        n *= 2
+    return n
+
+
+def seconds(run: Callable[[int], Any], n: int) -> tuple[float, ...]:
+    """By each clock."""
+    starts = [clock() for clock in CLOCKS.values()]
+    run(n)
+    return tuple(clock() - start for clock, start in zip(CLOCKS.values(), starts, strict=True))
+
+
+# -- the table --------------------------------------------------------------------------------------------
+
+
+def table(records: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each model, size and place; a dash where nothing is written by hand."""
+    shown = Table("model", "N", "", box=None)
+    for clock in CLOCKS:
+        for library in LIBRARIES:
+            shown.add_column(f"{library}\n{clock} µs", justify="right")
+    shown.add_column("plait /\nby hand", justify="right")
+    shown.add_column("NumPyro /\nplait", justify="right")
+    for (model, n, place), by in by_place(records).items():
+        figures = [f"{by[lib][clock]:.4g}" if lib in by else "–" for clock in CLOCKS for lib in LIBRARIES]
+        ratios = (ratio(by, "plait", "by hand"), ratio(by, "NumPyro", "plait"))
+        shown.add_row(model, f"{n:,}", place, *figures, *("–" if r is None else f"{r:.2f}" for r in ratios))
+    return shown
+
+
+def by_place(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int, str], dict[str, Mapping[str, Any]]]:
+    """The libraries' records of each model, size and place."""
+    found: dict[tuple[str, int, str], dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        found.setdefault((record["model"], record["n"], record["place"]), {})[record["library"]] = record
+    return found
+
+
+def ratio(by: Mapping[str, Mapping[str, Any]], over: str, under: str) -> float | None:
+    """Of two libraries' CPU time; None where one of them is absent."""
+    return by[over]["CPU"] / by[under]["CPU"] if over in by and under in by else None
