@@ -239,7 +239,7 @@ def densities(case: Case, n: int) -> dict[str, Prepared]:
     drawn = case.data(np.random.default_rng(0), n)
     found = prepared(case.model, drawn, case.static or {}, Hand(case.statistics, case.density))
     # Up to the rounding of a sum over the rows.
-    require_agreement(found, 100 * float(jnp.finfo(jnp.zeros(0).dtype).eps) * math.sqrt(math.log2(n)))
+    require_agreement(found, 100 * float(np.finfo(jnp.zeros(0).dtype).eps) * math.sqrt(math.log2(n)))
     return found
 
 

@@ -43,7 +43,7 @@ PLACES = ("in a jit", "Python")
 CLOCKS: dict[str, Callable[[], float]] = {"CPU": time.process_time, "wall": time.perf_counter}
 ROUNDS = 9
 SECONDS = 0.05  # that a round of one variant takes about
-START = 0.1  # each entry of the point
+START = 0.1  # each entry of the point, or the size of them
 
 
 # -- three densities of one model -------------------------------------------------------------------------
@@ -86,8 +86,8 @@ def prepared(model: Model, drawn: Data, static: Mapping[str, int], hand: Hand | 
     dtype = jnp.zeros(0).dtype
     data = {k: v.astype(dtype) if v.dtype.kind == "f" else v.astype(np.int32) for k, v in drawn.items()}
     compiled = plait.compile(functools.partial(model, plait, **static), **data)
-    by_site = with_numpyro(model, data, static, [slot.name for slot in compiled.slots])
-    z = jnp.full(compiled.dim, START)
+    z = START * jnp.cos(jnp.arange(compiled.dim, dtype=dtype))  # all different: a wrong order would show
+    by_site = with_numpyro(model, data, static, {slot.name: z[slot.offset :] for slot in compiled.slots})
     gradient = compiled.log_density_and_grad
     found = {} if hand is None else {"by hand": by_hand(hand, data, static, z)}
     return found | {"plait": Prepared(gradient, gradient, z, 1, lambda g: g), "NumPyro": by_site}
@@ -106,18 +106,22 @@ def known_as(statistic: np.ndarray, dtype: Any) -> Array:
     return jnp.asarray(statistic, np.int32 if np.asarray(statistic).dtype.kind in "iu" else dtype)
 
 
-def with_numpyro(model: Model, data: Data, static: Mapping[str, int], sites: Sequence[str]) -> Prepared:
-    """Its potential energy of a dictionary of sites; data are arguments of the jitted function."""
+def with_numpyro(model: Model, data: Data, static: Mapping[str, int], begins: Mapping[str, Array]) -> Prepared:
+    """Its potential energy of a dictionary of sites; data are arguments of the jitted function.
+
+    `begins` holds the sites in plait's order, each with the point from its first entry on.
+    """
     arrays = {k: jnp.asarray(v) for k, v in data.items()}
     run = functools.partial(model, numpyro, **static)
     info = initialize_model(jax.random.key(0), run, model_kwargs=arrays, dynamic_args=True)
-    point = jax.tree.map(lambda x: jnp.full(x.shape, START), info.param_info.z)
+    shapes = {site: x.shape for site, x in info.param_info.z.items()}
+    point = {site: z[: math.prod(shapes[site])].reshape(shapes[site]) for site, z in begins.items()}
 
     def gradient(arrays: Any, z: Any) -> Any:
         return jax.value_and_grad(info.potential_fn(**arrays))(z)
 
     def flat(g: Any) -> Array:
-        return -jnp.concatenate([jnp.ravel(g[site]) for site in sites])
+        return -jnp.concatenate([jnp.ravel(g[site]) for site in begins])
 
     jitted = jax.jit(gradient)
     return Prepared(functools.partial(gradient, arrays), lambda z: jitted(arrays, z), point, -1, flat)
