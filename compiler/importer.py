@@ -79,10 +79,7 @@ class Builder(NodeList):
         return [self.add(Item(i), (node,), loc) for i in range(len(eqn.outvars))]
 
     def _scan(self, eqn: Any, args: list[Node], loc: Loc | None) -> tuple[Scan, list[Node]]:
-        p = compat.scan_params(eqn.params)
-        kinds = [f"const{i}" for i in range(p.n_consts)] + [f"carry{i}" for i in range(p.n_carry)]
-        kinds += [f"x{i}" for i in range(len(eqn.invars) - len(kinds))]
-        body = _body(p.body, kinds)
+        p, body = _scan_body(eqn.params, len(eqn.invars))
         outside = dict(zip(body.of(Input)[: p.n_consts], args, strict=False))
         (body,), given = take_steps_out(self, (body,), (outside,), p.length, loc)
         args = [*args, *given]
@@ -110,6 +107,21 @@ def import_graph(closed: Any, inputs: Sequence[Input]) -> Graph:
     builder = Builder()
     builder.inline(closed, [builder.add(op) for op in inputs])
     return without_steps(Graph(tuple(builder.nodes)))
+
+
+def opened_scan(op: Apply) -> Scan | None:
+    """A scan without sites as one whose body is a graph; None where jax has been told how to run it."""
+    if op.parameters.get("unroll", 1) != 1 or op.parameters.get("_split_transpose", False):
+        return None
+    p, body = _scan_body(op.parameters, len(op.ins))
+    return Scan(op.ins, op.out, body, p.n_consts, p.n_carry, p.length, p.reverse)
+
+
+def _scan_body(params: dict[str, Any], n_args: int) -> tuple[compat.ScanParams, Graph]:
+    p = compat.scan_params(params)
+    kinds = [f"const{i}" for i in range(p.n_consts)] + [f"carry{i}" for i in range(p.n_carry)]
+    kinds += [f"x{i}" for i in range(n_args - len(kinds))]
+    return p, _body(p.body, kinds)
 
 
 def _body(closed: Any, names: Sequence[str]) -> Graph:

@@ -7,13 +7,14 @@ a: (…) = scan length=9 (s; 0.0; x)                        before: f64[9] = con
     result 1 = log_prob x ~ Normal(carry, s)
 
 A carry that is computed from what a step gets, and not from itself, is known for all steps at once: what it was a
-step before is a shifted array. Carries that do depend on themselves (a filter, a volatility) stay in a scan, which
-computes nothing else.
+step before is a shifted array. Carries that do depend on themselves (a filter, a volatility, the forward probabilities
+of a hidden Markov model) stay in a scan, which computes nothing else: what their steps take from data and parameters
+alone, such as the log probabilities of emissions, comes in as an array of all steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any
 
 import jax
@@ -21,11 +22,22 @@ import jax.numpy as jnp
 import networkx as nx
 
 from plait.compiler.batching.nodes import Axis, NotBatched, batched
-from plait.compiler.importer import Builder
+from plait.compiler.binding import known_nodes
+from plait.compiler.importer import Builder, opened_scan
 from plait.compiler.staged import struct
-from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, renamed_outputs, with_outputs
-from plait.ir.ops import Const, Input, Item, Scan, array_type
+from plait.ir.graph import Graph, Node, Op, Output, Role, ancestors, downstream, make, renamed_outputs, with_outputs
+from plait.ir.ops import Apply, Const, Input, Item, LogProb, Scan, array_type
 from plait.ir.types import ArrayType, TupleType
+
+# A step does not pay for reading one more array to be spared anything cheaper than these.
+_COSTLY = frozenset(
+    {
+        *("exp", "exp2", "expm1", "log", "log1p", "pow", "sqrt", "rsqrt", "cbrt", "sin", "cos", "tan", "tanh"),
+        *("logistic", "erf", "erfc", "erf_inv", "lgamma", "digamma", "igamma", "atan2", "dot_general", "cholesky"),
+        *("triangular_solve", "custom_jvp_call", "custom_vjp_call", "scan", "sort", "gather"),
+    }
+)
+_LARGER = frozenset({"broadcast_in_dim", "reshape", "convert_element_type", "squeeze", "expand_dims"})
 
 
 def vectorize_scans(graph: Graph) -> Graph:
@@ -33,12 +45,14 @@ def vectorize_scans(graph: Graph) -> Graph:
     builder = Builder()
     env: dict[Node, Node] = {}
     opened: dict[Node, list[Node]] = {}  # the results of scans that are gone
+    known = known_nodes(graph)  # they run once
     for node in graph:
         if isinstance(node.op, Item) and node.args[0] in opened:
             env[node] = opened[node.args[0]][node.op.index]
             continue
         args = tuple(env[a] for a in node.args)
-        op = node.op.with_bodies([vectorize_scans(body) for body in node.op.bodies])
+        op = node.op if node in known else _opened(node.op)
+        op = op.with_bodies([vectorize_scans(body) for body in op.bodies])
         if isinstance(op, Scan) and op.length:
             before = len(builder.nodes)
             try:
@@ -46,9 +60,21 @@ def vectorize_scans(graph: Graph) -> Graph:
                 continue
             except NotBatched:
                 del builder.nodes[before:]
-        env[node] = node if args == node.args and not node.op.bodies else make(op, args, node.loc)
+        env[node] = node if args == node.args and not op.bodies else make(op, args, node.loc)
         builder.nodes.append(env[node])
     return with_outputs(builder.nodes, renamed_outputs(graph, env))
+
+
+def _opened(op: Op) -> Op:
+    """A plain scan with its body in sight, unless that has branches: side by side, both sides of them would run."""
+    if not (isinstance(op, Apply) and op.primitive.name == "scan"):
+        return op
+    scan = opened_scan(op)
+    return op if scan is None or any(_is_code(n, {"cond", "while"}) for n in scan.body) else scan
+
+
+def _is_code(node: Node, primitives: Set[str]) -> bool:
+    return isinstance(node.op, Apply) and node.op.primitive.name in primitives
 
 
 class _Steps:
@@ -109,32 +135,69 @@ class _Steps:
 
     def _recurrence(self, group: list[Node]) -> list[tuple[Node, Node]]:
         """Carries that depend on themselves: a scan of what they need, which returns what they are at each step."""
-        needed = ancestors([self.next[c] for c in group])
-        given = [n for n in self.inputs if n in needed and n not in group]
-        xs = [n for n in given if n in self.varies]
-        consts = [n for n in given if n not in self.varies]
-        inputs = [*consts, *group, *xs]
-        results = [*(self.next[c] for c in group), *group]
-        if len(inputs) == len(self.inputs) and not self._saves(needed):
+        given, inside = self._cut(group)
+        if len(given) + len(group) >= len(self.inputs) and not self._saves(inside):
             raise NotBatched("every step needs the one before")
+        values = {n: self._at_all_steps(n) for n in given}
+        consts = [n for n in given if n not in self.varies]
+        xs = [n for n in given if n in self.varies]
+        args = [*(values[n] for n in consts), *(self.init[c] for c in group), *(values[n] for n in xs)]
+        length, loc = self.op.length, self.next[group[0]].loc
+        types = [*map(array_type, group), *(_stacked(array_type(c), length) for c in group)]
+        body = self._body(consts, group, xs, inside)
+        op = Scan(
+            tuple(map(array_type, args)),
+            TupleType(tuple(types)),
+            body,
+            len(consts),
+            len(group),
+            length,
+            self.op.reverse,
+        )
+        node = self.builder.add(op, args, loc)
+        items = [self.builder.add(Item(i), [node], loc) for i in range(len(types))]
+        self.env |= zip(group, items[len(group) :], strict=True)
+        return list(zip(group, items, strict=False))
+
+    def _body(self, consts: list[Node], group: list[Node], xs: list[Node], inside: list[Node]) -> Graph:
+        """A step of a recurrence: what it is given, the carries, and `inside` on them."""
+        inputs = [
+            n if n in group else make(Input(f"given{i}", Input.BODY, array_type(n)))
+            for i, n in enumerate([*consts, *group, *xs])
+        ]
+        env = dict(zip([*consts, *group, *xs], inputs, strict=True))
+        for n in inside:
+            env[n] = make(n.op, [env[a] for a in n.args], n.loc)
+        results = [*(env[self.next[c]] for c in group), *group]
         outputs = [Output(Role.RESULT, str(i), n) for i, n in enumerate(results)]
-        body = with_outputs([*inputs, *(n for n in self.body if n in needed and not isinstance(n.op, Input))], outputs)
-        args = [*(self.env[n] for n in consts), *(self.init[c] for c in group), *(self.env[n] for n in xs)]
-        n, length = len(group), self.op.length
-        out = (*map(array_type, group), *(_stacked(array_type(c), length) for c in group))
-        types = tuple(map(array_type, args))
-        op = Scan(types, TupleType(out), body, len(consts), n, length, self.op.reverse)
-        node = self.builder.add(op, args, self.next[group[0]].loc)
-        items = [self.builder.add(Item(i), [node], node.loc) for i in range(2 * n)]
-        self.env |= zip(group, items[n:], strict=True)
-        return list(zip(group, items[:n], strict=True))
+        return with_outputs([*inputs, *(env[n] for n in inside)], outputs)
 
-    def _saves(self, needed: set[Node]) -> bool:
-        """Whether there is more in the body than the carries need."""
-        return any(n not in needed for n in self.body if not isinstance(n.op, (Input, Const)))
+    def _cut(self, group: list[Node]) -> tuple[list[Node], list[Node]]:
+        """What a recurrence is given and what its steps compute, in order.
 
-    def _all_steps(self, wanted: Node) -> Node:
-        """A value at all steps."""
+        They compute what depends on the carries. The rest is given, but what differs from step to step only if that
+        is costly, or no more arrays have to be read for it.
+        """
+        needed = ancestors([self.next[c] for c in group])
+        order = [n for n in self.body if n in needed and n not in group]
+        waits, varying = self._after(set(group)), self._after(set(self.inputs[self.op.n_consts :]))
+        given, inside = _reads(order, group, waits)
+        early = varying & ancestors(given)
+        more = len(varying & set(given)) > len(varying & set(order) & set(self.inputs))
+        if more and not any(map(_is_costly, early)):
+            return _reads(order, group, waits | varying)
+        return given, inside
+
+    def _after(self, sources: Set[Node]) -> set[Node]:
+        """The sources and what depends on them."""
+        return downstream(self.body, lambda n: n in sources)
+
+    def _saves(self, inside: list[Node]) -> bool:
+        """Whether there is more in the body than what the carries' steps compute."""
+        return any(n not in inside for n in self.body if not isinstance(n.op, (Input, Const)))
+
+    def _at_all_steps(self, wanted: Node) -> Node:
+        """A value at all steps, without an axis for them where all steps share it."""
         needed = ancestors([wanted])
         for node in self.body:
             if node in needed and node not in self.env:
@@ -142,6 +205,11 @@ class _Steps:
         value = self.env[wanted]
         if isinstance(value, tuple):
             raise NotBatched("several results")
+        return value
+
+    def _all_steps(self, wanted: Node) -> Node:
+        """A value at all steps."""
+        value = self._at_all_steps(wanted)
         if wanted in self.varies:
             return value
         length = self.op.length
@@ -161,6 +229,25 @@ class _Steps:
         closed = jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args))
         (node,) = self.builder.inline(closed, args, args[0].loc)
         return node
+
+
+def _reads(order: list[Node], group: list[Node], inside: Set[Node]) -> tuple[list[Node], list[Node]]:
+    """What these nodes read from outside, and they themselves with the constants and broadcasts that they need."""
+    inside = {n for n in order if n in inside and not isinstance(n.op, Input)}
+    given = set()
+    todo = [a for n in inside for a in n.args]
+    while todo:
+        n = todo.pop()
+        if isinstance(n.op, Const) or (_is_code(n, _LARGER) and array_type(n).size >= array_type(n.args[0]).size):
+            todo += [] if n in inside else n.args
+            inside.add(n)
+        elif n not in inside and n not in group:
+            given.add(n)
+    return [n for n in order if n in given], [n for n in order if n in inside]
+
+
+def _is_costly(node: Node) -> bool:
+    return isinstance(node.op, LogProb) or _is_code(node, _COSTLY)
 
 
 def _stacked(t: ArrayType, length: int) -> ArrayType:
