@@ -9,6 +9,7 @@ from plait.compiler.passes.join_terms import join_terms
 from plait.compiler.passes.late_gathers import late_gathers
 from plait.compiler.passes.reroll import reroll
 from plait.compiler.passes.runner import Pass, run_passes
+from plait.compiler.passes.share_exps import share_exps
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.passes.split_stages import split_stages
 from plait.compiler.passes.unconstrain import unconstrain
@@ -39,6 +40,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("expand", expand, requires=("unconstrain",)),
     # Several terms of one family repeat each other's arithmetic.
     Pass("simplify_terms", simplify, requires=("expand",)),
+    # After expand and simplify: jax's log Σ exp is known by its equations, also in a distribution, each of them once.
+    Pass("share_exps", share_exps, requires=("unconstrain",)),
     # Last, so that whatever the passes found to be known is computed once.
     Pass("split_stages", split_stages, requires=("unconstrain",)),
 )
