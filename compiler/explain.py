@@ -17,6 +17,7 @@ from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.passes.fuse import answers
 from plait.compiler.passes.reroll import look_alikes
+from plait.compiler.passes.share_exps import components
 from plait.compiler.rules.term import Refused
 from plait.compiler.staged import code_of
 from plait.ir.fused import Fused
@@ -107,6 +108,7 @@ LEGEND = {  # symbols of the rules' notation
     "T": "TᵀT: scatter matrix",
     "ȳ": "ȳ: mean",
     "_c": "c: cell, the rows with the same parameters",
+    "Σ_k exp": "k: component, value and gradient share exp",
 }
 
 
@@ -149,13 +151,14 @@ def explain(
         now = sum(flops(n) for n in mine if n not in prepared)
         read = sum(_bytes(n) for n in mine if isinstance(n.op, Hoist))
         n = math.prod(array_type(node).shape)
+        evaluated = at.evaluated or _mixed(components(x for x in mine if x not in prepared))
         terms.append(
             Term(
                 name,
                 texts.get(site, "") if name == site else "log |dx/du|",
-                at.evaluated,
-                at.reason,
-                at.edit,
+                evaluated,
+                "" if evaluated else at.reason,
+                "" if evaluated else at.edit,
                 f"[{str(array_type(node)).partition('[')[2].rpartition(']')[0]}]",
                 (at.rows or n, at.cells or n),
                 "prepare" if node in prepared else "call",
@@ -169,6 +172,12 @@ def explain(
         )
     passes = tuple((name, len(g.nodes), sum(flops(n) for n in g)) for name, g in history)
     return Explanation(tuple(terms), passes, certificate, (*notes, *_kept_apart(history)))
+
+
+def _mixed(counts: Sequence[int]) -> str:
+    """Of terms that sum over components, how many of them."""
+    parts = [f"log Σ_k exp(·)  over k = 1 … {k}" for k in dict.fromkeys(counts)]
+    return "Σ " + ", ".join(parts) if parts else ""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,11 @@ def inner_jaxprs(eqn: Any) -> Iterator[Any]:
     yield from core.jaxprs_in_params(eqn.params)
 
 
+def custom_function(params: dict[str, Any]) -> str:
+    """Which function a `custom_jvp_call` calls: ``name at file:line``."""
+    return str(params["call_jaxpr"].jaxpr.debug_info.func_src_info)
+
+
 def bind(primitive: Any, params: dict[str, Any], args: Sequence[Any]) -> list[Any]:
     """Applies a primitive from a jaxpr again; its parameters pass through `get_bind_params`."""
     bound = primitive.get_bind_params(params)

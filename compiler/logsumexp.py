@@ -35,8 +35,8 @@ def _of_two_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Ar
 
 
 def _difference(a: Array, b: Array) -> Array:
-    """0 where both are infinite: their sum is infinite too."""
-    return jnp.where(a == b, 0.0, a - b)
+    """0 where the larger is infinite, as their sum is. Not 0 wherever they are equal: that would have no derivative."""
+    return jnp.where(jnp.isinf(jnp.maximum(a, b)), 0.0, a - b)
 
 
 @jax.custom_jvp

@@ -27,7 +27,7 @@ from plait.compiler.memo import remembered
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.staged import struct
 from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
-from plait.ir.ops import Apply, Const, Input, array_type
+from plait.ir.ops import Apply, Const, Input, Item, array_type
 from plait.ir.types import ArrayType
 
 MOST_PARTS = 16  # stacked components that stay arrays of their own: the code grows with their number
@@ -45,7 +45,7 @@ def share_exps(graph: Graph) -> Graph:
             env[node] = _shared(builder, node, env[found[0]], found[1])
             continue
         if _is_logaddexp(node):
-            env[node] = _traced(builder, node, log_sum_exp, *args)
+            env[node] = _traced(builder, node, log_sum_exp, *(env[a] for a in node.args[0].args))
             continue
         op = node.op.with_bodies([share_exps(body) for body in node.op.bodies])
         env[node] = node if op is node.op and args == node.args else make(op, args, node.loc)
@@ -58,7 +58,7 @@ def components(nodes: Iterable[Node]) -> list[int]:
     counts = []
     for node in nodes:
         counts += [n for body in node.op.bodies for n in components(body)]
-        if _named(node) in NAMES:
+        if (_custom(node) or "").partition(" at ")[0] in NAMES:
             counts.append(len(node.args) if len(node.args) > 1 else array_type(node.args[0]).shape[0])
     return counts
 
@@ -127,19 +127,19 @@ def _same(node: Node, wanted: Node, pairs: dict[Node, Node]) -> bool:
 
 
 def _is_logaddexp(node: Node) -> bool:
-    """Whether a node computes what jax's `logaddexp` does, a function with a derivative of its own."""
-    if not (_is(node, "custom_jvp_call") and _named(node) == "logaddexp") or not _is_float(node):
+    """Whether a node is what jax's `logaddexp` returns, and is of two components: softplus, of one and 0, is not."""
+    if not isinstance(node.op, Item) or _custom(node.args[0]) not in _logaddexp():
         return False
-    return str(node.op.parameters["call_jaxpr"]) in _logaddexp(*map(array_type, node.args))  # type: ignore[attr-defined]
+    return _is_float(node) and not any(isinstance(a.op, Const) for a in node.args[0].args)
 
 
 @remembered
-def _logaddexp(a: ArrayType, b: ArrayType) -> tuple[str, ...]:
+def _logaddexp() -> tuple[str | None, ...]:
     builder = Builder()
-    args = [builder.add(Input(name, Input.BODY, t)) for name, t in (("a", a), ("b", b))]
-    builder.inline(jax.make_jaxpr(jnp.logaddexp)(struct(a), struct(b)), args)
-    called = [n.op for n in builder.nodes if isinstance(n.op, Apply) and _is(n, "custom_jvp_call")]
-    return tuple(str(op.parameters["call_jaxpr"]) for op in called)
+    number = ArrayType(np.dtype("float32"), ())
+    args = [builder.add(Input(name, Input.BODY, number)) for name in "ab"]
+    builder.inline(jax.make_jaxpr(jnp.logaddexp)(*map(struct, (number, number))), args)
+    return tuple(_custom(n) for n in builder.nodes if _is(n, "custom_jvp_call"))
 
 
 # -- where components are ---------------------------------------------------------------------------------------
@@ -275,9 +275,10 @@ def _is(node: Node, name: str) -> bool:
     return isinstance(node.op, Apply) and node.op.primitive.name == name
 
 
-def _named(node: Node) -> str | None:
-    """The name of a function with a derivative of its own."""
-    return node.op.parameters.get("name") if isinstance(node.op, Apply) and _is(node, "custom_jvp_call") else None
+def _custom(node: Node) -> str | None:
+    """The function with a derivative of its own that a node calls."""
+    is_call = isinstance(node.op, Apply) and _is(node, "custom_jvp_call")
+    return compat.custom_function(node.op.parameters) if is_call else None  # type: ignore[attr-defined]
 
 
 def _is_float(node: Node) -> bool:
