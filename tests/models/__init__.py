@@ -66,6 +66,7 @@ MODELS: tuple[Model, ...] = (
     Model("one_latent", factors.one_latent, factors.one_latent_data),
     Model("mixture", mixtures.mixture, mixtures.mixture_data),
     Model("handmade_mixture", mixtures.handmade_mixture, mixtures.mixture_data),
+    Model("hidden_markov", mixtures.hidden_markov, mixtures.mixture_data),
     Model("empirical_bayes", learned.empirical_bayes, learned.empirical_bayes_data),
     Model("neural_regression", learned.neural_regression, learned.neural_regression_data),
     Model("moving_average", control.moving_average, control.series_data),

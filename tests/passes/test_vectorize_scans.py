@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.ir.ops import LogProb, Scan
+from plait.ir.ops import Apply, LogProb, Scan
 
 Y = np.random.default_rng(0).normal(size=7)
 
@@ -123,3 +123,55 @@ def test_indices_in_a_loops_body_are_checked_like_others():
 
     with pytest.raises(plait.DataError, match="index 'g' is out of range"):
         plait.compile(model, np.array([0, 1, 3]), np.zeros(3))
+
+
+def plain_scan(step):
+    """A model whose factor is what a scan without sites leaves in its carry."""
+
+    def model(y):
+        a = plait.sample("a", dist.Uniform(0, 1))
+        last, _ = jax.lax.scan(lambda c, y_t: (step(a, c, y_t), None), 0.0, y)
+        plait.factor("last", last)
+
+    return model
+
+
+def primitives(graph):
+    return {n.op.primitive.name for n in graph if isinstance(n.op, Apply)}
+
+
+def test_a_plain_scan_is_given_what_is_costly_of_its_steps():
+    graph = compare(plain_scan(lambda a, c, y: jnp.tanh(a * c) + jnp.exp(a * y)), Y, scans=1)
+    (scan,) = graph.ops(Scan)
+    assert "tanh" in primitives(scan.body)
+    assert "exp" not in primitives(scan.body)
+    assert "exp" in primitives(graph)
+
+
+def test_a_step_computes_itself_what_is_cheap_if_it_would_have_to_read_more():
+    graph = compare(plain_scan(lambda a, c, y: a * c * (y + 1) + c * (y * y) + y), Y, scans=1)
+    (scan,) = graph.ops(Scan)
+    assert scan.n_consts + scan.n_carry + 1 == len(scan.ins)
+    # one array in the place of another is no more to read
+    graph = compare(plain_scan(lambda a, c, y: a * c + a * (y + 1)), Y, scans=1)
+    (scan,) = graph.ops(Scan)
+    assert scan.n_consts + scan.n_carry + 1 == len(scan.ins)
+    assert [n.type.shape for n in graph if "add" in str(getattr(n.op, "primitive", "")) and n.type.shape] == [(7,)]
+
+
+def test_a_plain_scan_whose_carry_is_given_is_gone():
+    compare(plain_scan(lambda a, c, y: a * y), Y, scans=0)
+
+
+def test_a_plain_scan_with_branches_or_an_order_to_jax_stays():
+    def branch(a, c, y):
+        return c + jax.lax.cond(y > 0, lambda: jnp.sqrt(a * y), lambda: 0.0 * a)
+
+    compare(plain_scan(branch), Y, scans=0)
+
+    def unrolled(y):
+        a = plait.sample("a", dist.Uniform(0, 1))
+        plait.factor("last", jax.lax.scan(lambda c, y_t: (a * c + jnp.exp(y_t), None), 0.0, y, unroll=7)[0])
+
+    graph = compare(unrolled, Y, scans=0)
+    assert "scan" in primitives(graph)
