@@ -35,8 +35,9 @@ def _of_two_jvp(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Ar
 
 
 def _difference(a: Array, b: Array) -> Array:
-    """0 where the larger is infinite, as their sum is. Not 0 wherever they are equal: that would have no derivative."""
-    return jnp.where(jnp.isinf(jnp.maximum(a, b)), 0.0, a - b)
+    """0 where both are infinite, as their sum is. Not 0 wherever they are equal: that would have no derivative."""
+    d = a - b
+    return jnp.where(d != d, 0.0, d)
 
 
 @jax.custom_jvp
