@@ -18,6 +18,7 @@ from plait.compiler.lower.evaluate import RULES
 from plait.compiler.passes.fuse import answers
 from plait.compiler.passes.reroll import look_alikes
 from plait.compiler.passes.share_exps import components
+from plait.compiler.passes.stabilize import made_stable
 from plait.compiler.rules.term import Refused
 from plait.compiler.staged import code_of
 from plait.ir.fused import Fused
@@ -72,7 +73,7 @@ class Explanation:
         terms: in the order of the program.
         passes: (pass, nodes after it, operations).
         certificate: of ``check=``.
-        notes: what kept sites of one loop apart, or a loop from being traced once.
+        notes: what kept sites of one loop apart, or a loop from being traced once; what was made stable.
     """
 
     terms: tuple[Term, ...]
@@ -171,7 +172,7 @@ def explain(
             )
         )
     passes = tuple((name, len(g.nodes), sum(flops(n) for n in g)) for name, g in history)
-    return Explanation(tuple(terms), passes, certificate, (*notes, *_kept_apart(history)))
+    return Explanation(tuple(terms), passes, certificate, (*notes, *_kept_apart(history), *_made_stable(history)))
 
 
 def _mixed(counts: Sequence[int]) -> str:
@@ -230,6 +231,14 @@ def _kept_apart(history: Sequence[tuple[str, Graph]]) -> list[str]:
     """What `reroll` says of look-alikes; the search is made again, as nobody else wants to know."""
     names = [name for name, _ in history]
     return [str(apart) for apart in look_alikes(history[names.index("reroll") - 1][1])] if "reroll" in names else []
+
+
+def _made_stable(history: Sequence[tuple[str, Graph]]) -> list[str]:
+    """What `stabilize` has rewritten; the search is made again, as nobody else wants to know."""
+    names = [name for name, _ in history]
+    if "stabilize" not in names:
+        return []
+    return [f"made stable: {place}" for place in made_stable(history[names.index("stabilize") - 1][1])]
 
 
 def flops(node: Node) -> int:

@@ -12,6 +12,7 @@ from plait.compiler.passes.runner import Pass, run_passes
 from plait.compiler.passes.share_exps import share_exps
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.passes.split_stages import split_stages
+from plait.compiler.passes.stabilize import stabilize
 from plait.compiler.passes.unconstrain import unconstrain
 from plait.compiler.passes.vectorize_scans import vectorize_scans
 
@@ -26,6 +27,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("vectorize_scans", vectorize_scans, requires=("density",)),
     # While supports are still ops with a name: afterwards they are anonymous comparisons.
     Pass("check_data", check_data, requires=("density",)),
+    # After check_data, which names the user's parameter; before late_gathers, which takes expressions apart.
+    Pass("stabilize", stabilize, requires=("density",)),
     # After check_data, which names the index that the user wrote; before fuse, which asks what rows have in common.
     Pass("late_gathers", late_gathers, requires=("density",)),
     # Before expand, which would hide the bijectors that `CompiledModel.unconstrain` inverts.
@@ -40,6 +43,8 @@ PIPELINE: tuple[Pass, ...] = (
     Pass("expand", expand, requires=("unconstrain",)),
     # Several terms of one family repeat each other's arithmetic.
     Pass("simplify_terms", simplify, requires=("expand",)),
+    # NumPyro's own code, too: at logits of exactly 0 its Bernoulli and binomial have a wrong derivative.
+    Pass("stabilize_terms", stabilize, requires=("density",)),
     # After expand and simplify: jax's log Σ exp is known by its equations, also in a distribution, each of them once.
     Pass("share_exps", share_exps, requires=("unconstrain",)),
     # Last, so that whatever the passes found to be known is computed once.

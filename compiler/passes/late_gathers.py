@@ -27,7 +27,8 @@ from plait.ir.ops import Apply, array_type
 _SMOOTH = frozenset(
     {
         *("add", "sub", "mul", "neg", "max", "min", "abs", "sign", "square", "tanh", "logistic", "sin", "cos"),
-        *("erf", "erfc", "convert_element_type"),
+        *("erf", "erfc", "convert_element_type", "stop_gradient"),
+        *("eq", "ne", "lt", "le", "gt", "ge", "is_finite", "select_n"),
     }
 )
 _SINGULAR = frozenset(  # these have points without a finite derivative; 1 is none of them
@@ -58,6 +59,7 @@ def _late(builder: Builder, node: Node, args: tuple[Node, ...], known: Set[Node]
     op = node.op
     if not (isinstance(op, Apply) and op.primitive.name in _SMOOTH | _SINGULAR):
         return None
+    args = tuple(map(_unrepeated, args))
     gathers = [a for a in args if _is_gather(a)]
     scalars = [a for a in args if array_type(a).size == 1]
     if not gathers or len(gathers) + len(scalars) < len(args):
@@ -101,6 +103,12 @@ def _same_gather(a: Node, b: Node) -> bool:
     """Whether two gathers take the same entries of arrays of one shape."""
     same = isinstance(a.op, Apply) and isinstance(b.op, Apply) and a.op.params == b.op.params
     return same and a.args[1] is b.args[1] and array_type(a.args[0]).shape == array_type(b.args[0]).shape
+
+
+def _unrepeated(node: Node) -> Node:
+    """The one number that a node repeats, as `jnp.where` does with its branches; other nodes as they are."""
+    is_broadcast = isinstance(node.op, Apply) and node.op.primitive.name == "broadcast_in_dim"
+    return node.args[0] if is_broadcast and array_type(node.args[0]).size == 1 else node
 
 
 def _is_gather(node: Node) -> bool:

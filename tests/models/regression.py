@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax.scipy.stats import norm
 
 from .model import Array
 
@@ -82,4 +83,30 @@ def zero_inflated_data() -> dict[str, np.ndarray]:
         "x": np.array([-0.8, 0.0, 0.3, 0.9, 1.4]),
         "y": np.array([0, 0, 3, 0, 2]),
         "z": np.array([0, 1, 0, 0, 4]),
+    }
+
+
+def written_out(
+    ppl: ModuleType, x: Array, y: Array | None = None, c: Array | None = None, k: Array | None = None
+) -> None:
+    """Probabilities and logarithms as a book has them; each has a form that neither overflows nor cancels."""
+    a = ppl.sample("a", dist.Normal(0, 1))
+    b = ppl.sample("b", dist.Normal(0, 1))
+    w = ppl.sample("w", dist.Normal(jnp.zeros(3), 1).to_event(1))
+    eta = a + b * x
+    with ppl.plate("rows", x.shape[0]):
+        ppl.sample("y", dist.Bernoulli(probs=1 / (1 + jnp.exp(-eta))), obs=y)
+        ppl.sample("c", dist.Categorical(probs=jax.nn.softmax(eta[:, None] * w)), obs=c)
+        ppl.sample("k", dist.Binomial(4, probs=norm.cdf(eta)), obs=k)
+        ppl.factor("either", jnp.log(jnp.exp(-eta) + jnp.exp(eta)))
+        ppl.factor("mixed", jnp.log(jnp.sum(jax.nn.softmax(w) * jnp.exp(eta[:, None] * w), -1)))
+        ppl.factor("tails", jnp.log(1 - norm.cdf(eta)) + jnp.log(1 + jnp.exp(eta)) + jnp.log(1 - jax.nn.sigmoid(eta)))
+
+
+def written_out_data() -> dict[str, np.ndarray]:
+    return {
+        "x": np.array([-1.0, -0.5, 0.25, 0.5]),
+        "y": np.array([0, 1, 0, 1]),
+        "c": np.array([2, 0, 1, 1]),
+        "k": np.array([0, 3, 2, 4]),
     }

@@ -55,3 +55,16 @@ def sample_shapes(ppl: ModuleType, y: Array) -> None:
 
 def sample_shapes_data() -> dict[str, np.ndarray]:
     return {"y": np.random.default_rng(9).normal(size=(2, 3))}
+
+
+def inverted(ppl: ModuleType, y: Array | None = None) -> None:
+    """A precision that is the inverse of a covariance, and a quadratic form with that inverse."""
+    scale = ppl.sample("scale", dist.HalfNormal(1))
+    loc = ppl.sample("loc", dist.Normal(jnp.zeros(3), 1).to_event(1))
+    precision = jnp.linalg.inv(scale**2 * jnp.ones((3, 3)) + jnp.eye(3))
+    ppl.factor("ridge", -0.5 * loc @ precision @ loc)
+    ppl.sample("y", dist.MultivariateNormal(loc, precision_matrix=precision), obs=y)
+
+
+def inverted_data() -> dict[str, np.ndarray]:
+    return {"y": np.array([0.5, -1.0, 0.3])}

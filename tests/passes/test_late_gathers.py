@@ -74,6 +74,10 @@ def squared(x):
     return jnp.exp(x * x)
 
 
+def rectified(x):
+    return jnp.exp(jnp.where(x > 0, x, 0.0))
+
+
 SUNK = {
     "exp": (lambda d: jnp.exp(groups()[d["g"]]), "exp"),
     "a scalar and a chain": (lambda d: jnp.exp(scalar() + groups()[d["g"]]), "add"),
@@ -83,6 +87,7 @@ SUNK = {
     "a scalar that is known": (lambda d: 3.0 / (1.0 + jnp.exp(groups()[d["g"]])), "div"),
     "an array of one number": (lambda d: jnp.exp(groups()[d["g"]] * groups("b", 1)[0]), "mul"),
     "a power": (lambda d: jnp.exp(groups()[d["g"]]) ** 3, "integer_pow"),
+    "a choice": (lambda d: rectified(groups()[d["g"]]), "exp"),
     "logistic": (lambda d: jax.nn.sigmoid(groups()[d["g"]]), "logistic"),
 }
 

@@ -1,0 +1,81 @@
+"""What the rules of `stabilize` work with: the graph in the making, and what was made stable in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from plait.compiler.importer import Builder
+from plait.compiler.memo import remembered
+from plait.compiler.stable.facts import Fact
+from plait.compiler.stable.match import match
+from plait.compiler.staged import struct
+from plait.ir.graph import Node
+from plait.ir.ops import Apply, array_type
+from plait.ir.types import ArrayType, Loc
+
+
+@dataclass(frozen=True)
+class Place:
+    """A rewritten node: by which fact, and the user's line."""
+
+    fact: str
+    node: Node
+    loc: Loc | None
+
+    def __str__(self) -> str:
+        return self.fact if self.loc is None else f"{self.fact}  {self.loc}"
+
+
+class Rewriting(Builder):
+    """Collects the new graph. Rules look at nodes of the old one, whose own arguments are as written.
+
+    Attributes:
+        env: what stands for each node of the old graph that has been met.
+        places: what was rewritten; some of it for nobody, where its only user was rewritten too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env: dict[Node, Node] = {}
+        self.places: list[Place] = []
+
+    def code(self, function: Callable[..., Any], args: Sequence[Node], loc: Loc | None) -> Node:
+        """What a function computes of new nodes."""
+        (result,) = self.inline(_traced(function, tuple(map(array_type, args))), args, loc)
+        return result
+
+    def first(self, facts: Sequence[Fact], node: Node, loc: Loc | None) -> Node | None:
+        """What stands for an old node, or for a function of it that keeps its type, by the first fact that fits."""
+        for fact in facts:
+            args = match(fact.expression, node)
+            if args is not None:
+                return self.by(fact.name, fact.becomes, [self.env[a] for a in args], array_type(node), loc)
+        return None
+
+    def by(
+        self, name: str, function: Callable[..., Any], args: Sequence[Node], out: ArrayType, loc: Loc | None
+    ) -> Node | None:
+        """A function of new nodes that is to have type `out`; None where it has another, and nothing is added."""
+        (found,) = _traced(function, tuple(map(array_type, args))).out_avals
+        if (found.shape, found.dtype) != (out.shape, out.dtype):
+            return None
+        node = self.code(function, args, loc)
+        self.places.append(Place(name, node, loc))
+        return node
+
+
+@remembered
+def _traced(function: Callable[..., Any], ins: tuple[ArrayType, ...]) -> Any:
+    return jax.make_jaxpr(function)(*map(struct, ins))
+
+
+def is_op(node: Node, *primitives: str) -> bool:
+    """Whether a node applies one of these primitives."""
+    return isinstance(node.op, Apply) and node.op.primitive.name in primitives
+
+
+__all__ = ["Place", "Rewriting", "is_op"]
