@@ -26,6 +26,7 @@ from jax import Array
 
 from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.rules.families import host_divergence, host_rest, log_gamma_rest
+from plait.compiler.stable.functions import inverse_mills, log_ndtr
 from plait.ir.types import Shape
 
 Arrays = Sequence[np.ndarray]
@@ -103,6 +104,24 @@ def _sum_log1p(x: Array) -> Array:
         parts = [a + b + a * b for a, b in zip(parts[::2], parts[1::2], strict=True)]
     whole = [parts[0], x[n:]] if n and n < len(x) else [parts[0]] if n else [x]
     return functools.reduce(jnp.add, (jnp.sum(jnp.log1p(part)) for part in whole))
+
+
+@jax.custom_jvp
+def probit_sides(eta: Array, s: Array, f: Array) -> Array:
+    """``Σ s·log Φ(η) + f·log Φ(−η)``; s and f are data."""
+    return jnp.vdot(s, log_ndtr(eta)) + jnp.vdot(f, log_ndtr(-eta))
+
+
+probit_sides.defjvps(lambda t, _, eta, s, f: jnp.vdot(s * inverse_mills(eta) - f * inverse_mills(-eta), t), None, None)
+
+
+@jax.custom_jvp
+def probit_margins(margin: Array) -> Array:
+    """``Σ log Φ(m)``."""
+    return jnp.sum(log_ndtr(margin))
+
+
+probit_margins.defjvps(lambda t, _, margin: jnp.vdot(inverse_mills(margin), t))
 
 
 # -- what a loss is ------------------------------------------------------------------------------------------
@@ -191,14 +210,21 @@ def _in_rows(parameter: Array, kept: Sequence[Array]) -> Array:
     return jnp.broadcast_to(parameter, kept[0].shape)
 
 
+LINKS = {"logit": (one_sided, two_sided, "−Σlog(1 + exp ∓η)"), "probit": (probit_margins, probit_sides, "Σlog Φ(±η)")}
+
+
 @dataclass(frozen=True)
 class Margins(Loss):
-    """Bernoulli rows that count once each: ``Σ log σ(±η)``."""
+    """Bernoulli rows that count once each: ``Σ log σ(±η)``, or ``Σ log Φ(±η)``."""
 
+    link: str
     name = "margins"
     symbols = ("η",)
     n_kept = 1
-    notation = "−Σ log(1 + exp ∓η)"
+
+    @property
+    def notation(self) -> str:
+        return LINKS[self.link][2]
 
     def kept(self, rows: Rows) -> tuple[Arrays, Arrays]:
         signs = np.ones(rows.size)
@@ -206,7 +232,7 @@ class Margins(Loss):
         return [signs], []
 
     def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
-        return one_sided(_in_rows(parameters[0], kept) * kept[0])
+        return LINKS[self.link][0](_in_rows(parameters[0], kept) * kept[0])
 
 
 @dataclass(frozen=True)
@@ -215,6 +241,7 @@ class TwoSided(Loss):
 
     counts: Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]
     notation: str
+    link: str = "logit"
     name = "two_sided"
     symbols = ("η",)
     n_kept = 2
@@ -225,7 +252,7 @@ class TwoSided(Loss):
         return [rows.sum(s), rows.sum(f)], [rows.total(constant)]
 
     def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
-        return two_sided(_in_rows(parameters[0], kept), kept[0], kept[1]) + totals[0]
+        return LINKS[self.link][1](_in_rows(parameters[0], kept), kept[0], kept[1]) + totals[0]
 
 
 Counts = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -40,8 +40,11 @@ from plait.compiler.rules.losses import (
 from plait.compiler.rules.parameters import runs
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
+from plait.compiler.stable.facts import PROBIT
+from plait.compiler.stable.match import match
 from plait.ir.graph import Node
 from plait.ir.ops import Const, array_type
+from plait.ir.types import ArrayType
 
 FEWER = 0.7  # distinct rows than rows, at most
 MOST_COUNTS = 4096  # of a negative binomial, beyond which its gamma functions cost less
@@ -182,7 +185,12 @@ def _loss(scope: Scope, term: Term) -> _Read | None:
     if term.cls in _TWO_SIDED:
         name, loss = _TWO_SIDED[term.cls]
         totals = [given[name]] if name else []
-        return _Read(loss, [given["logits"]], known=totals) if set(totals) <= known else None
+        if not set(totals) <= known:
+            return None
+        eta = _probit(scope, given["logits"])
+        if eta is not None:
+            return _Read(replace(loss, link="probit", notation="Σy·log Φ(η) + Σ(n − y)·log Φ(−η)"), [eta], known=totals)
+        return _Read(loss, [given["logits"]], known=totals)
     if term.cls in (dist.Normal, dist.LogNormal):
         squares = Squares(term.cls is dist.LogNormal)
         return _Read(squares, [given["loc"]], [given["scale"]]) if _is_one(given["scale"]) else None
@@ -193,6 +201,16 @@ def _loss(scope: Scope, term: Term) -> _Read | None:
     if term.cls in (dist.Poisson, dist.Exponential, dist.Gamma, dist.GammaPoisson, dist.NegativeBinomial2):
         log_rate = log_of(scope.builder, given["rate"], known)
         return None if log_rate is None else _loss_of_rate(scope, term, log_rate)
+    return None
+
+
+def _probit(scope: Scope, logits: Node) -> Node | None:
+    """η where the logits are those of Φ(η), as `stabilize` writes them."""
+    t = array_type(logits)
+    for fact in PROBIT:
+        found = match(fact.expression, logits, (ArrayType(t.dtype, t.shape),))
+        if found is not None:
+            return scope.code(fact.becomes, found)
     return None
 
 
@@ -280,8 +298,8 @@ class _Fit:
 
     def _kernel(self, size: int, distinct: bool, positions: Sequence[np.ndarray] = ()) -> RowStatistics:
         loss = self.loss
-        if loss.name == "two_sided" and not distinct and self.term.weight is None and self.term.cls is _BERNOULLI:
-            loss = Margins()
+        if isinstance(loss, TwoSided) and not distinct and self.term.weight is None and self.term.cls is _BERNOULLI:
+            loss = Margins(loss.link)
         if isinstance(loss, AsWritten):
             loss = replace(loss, counted=distinct or self.term.weight is not None)
         slots: dict[bytes, int] = {}

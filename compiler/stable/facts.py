@@ -201,4 +201,23 @@ LOGIT: tuple[Fact, ...] = (
     ),
 )  # fmt: skip
 
-__all__ = ["DIFFERENCE", "LOG", "LOG1P", "LOGIT", "LOG_NEAR_ONE", "LOG_OF_PRODUCT", "SUM", "SUM_OF_LOGS", "Fact"]
+# What η is where logits are those of Φ(η), as the rows above write them.
+PROBIT: tuple[Fact, ...] = (
+    Fact("logit Φ(x)", lambda x: log_ndtr(x) - log_ndtr(-x), lambda x: x),
+    Fact("−logit Φ(x)", lambda x: -(log_ndtr(x) - log_ndtr(-x)), lambda x: -x),
+    Fact("logit ½·erfc(x)", lambda z: log_half_erfc(z) - log_half_erfc(-z), lambda z: -math.sqrt(2) * z),
+    Fact("logit ½·erfc(−x)", lambda z: log_half_erfc(-z) - log_half_erfc(z), lambda z: math.sqrt(2) * z),
+)
+
+__all__ = [
+    "DIFFERENCE",
+    "LOG",
+    "LOG1P",
+    "LOGIT",
+    "LOG_NEAR_ONE",
+    "LOG_OF_PRODUCT",
+    "PROBIT",
+    "SUM",
+    "SUM_OF_LOGS",
+    "Fact",
+]

@@ -81,16 +81,23 @@ def log_sum_exp(x: Array, axes: Sequence[int], weights: Array | None = None) -> 
 _MILLS = tuple(float((-1) ** n * math.prod(range(1, 2 * n, 2))) for n in range(11))
 
 
-def log_half_erfc(z: Array) -> Array:
-    """``log(½·erfc(z))``, which is log Φ(−√2·z), for all z: its tails neither underflow nor lose digits."""
+def _tail(z: Array) -> tuple[Array, Array, Array]:
+    """Where erfc is so small that its series counts, z there, and the series; elsewhere those of where it begins."""
     from_here = (20.0 if z.dtype == np.float64 else 10.0) / math.sqrt(2)
-    upper, far = z > 0, z > from_here
-    half = 0.5 * jax.lax.erfc(jnp.where(far, 1.0, jnp.where(upper, z, -z)))
-    near = jnp.where(upper, jnp.log(jnp.where(upper, half, 1.0)), jnp.log1p(-half))
+    far = z > from_here
     t = jnp.where(far, z, from_here)
     series = jnp.zeros_like(t)
     for coefficient in reversed(_MILLS):
         series = series * (0.5 / t / t) + coefficient
+    return far, t, series
+
+
+def log_half_erfc(z: Array) -> Array:
+    """``log(½·erfc(z))``, which is log Φ(−√2·z), for all z: its tails neither underflow nor lose digits."""
+    far, t, series = _tail(z)
+    upper = z > 0
+    half = 0.5 * jax.lax.erfc(jnp.where(far, 1.0, jnp.where(upper, z, -z)))
+    near = jnp.where(upper, jnp.log(jnp.where(upper, half, 1.0)), jnp.log1p(-half))
     return jnp.where(far, -t * t - jnp.log(2 * math.sqrt(math.pi) * t) + jnp.log(series), near)
 
 
@@ -99,8 +106,18 @@ def log_ndtr(x: Array) -> Array:
     return log_half_erfc(x * -math.sqrt(0.5))
 
 
+def inverse_mills(x: Array) -> Array:
+    """The derivative of log Φ, ``φ(x)/Φ(x)``."""
+    z = x * -math.sqrt(0.5)
+    far, t, series = _tail(z)
+    inside = jnp.where(far, 1.0, z)
+    near = jnp.exp(-inside * inside) / jax.lax.erfc(inside)
+    return math.sqrt(2 / math.pi) * jnp.where(far, math.sqrt(math.pi) * t / series, near)
+
+
 __all__ = [
     "expm1",
+    "inverse_mills",
     "log1mexp",
     "log_add_exp",
     "log_half_erfc",
