@@ -15,6 +15,7 @@ from rich.text import Text
 from plait.compiler.certify import Certificate, rolled
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
+from plait.compiler.memo import remembered
 from plait.compiler.passes.fuse import answers
 from plait.compiler.passes.reroll import look_alikes
 from plait.compiler.passes.share_exps import components
@@ -23,7 +24,7 @@ from plait.compiler.rules.term import Refused
 from plait.compiler.staged import code_of
 from plait.ir.fused import Fused
 from plait.ir.graph import Graph, Node, Role, ancestors
-from plait.ir.ops import Apply, Cond, Const, Hoist, Item, Scan, Typed, Value, array_type
+from plait.ir.ops import Apply, Cond, Const, Hoist, Input, Item, Scan, Typed, Value, array_type, from_aval
 from plait.ir.sites import site_lines
 from plait.ir.types import Loc, TupleType
 
@@ -248,6 +249,8 @@ def flops(node: Node) -> int:
         return op.length * sum(flops(n) for n in op.body)
     if isinstance(op, Cond):
         return max(sum(flops(n) for n in branch) for branch in op.branches)
+    if isinstance(op, Apply) and "call_jaxpr" in op.parameters:  # a function with a derivative of its own
+        return _flops_of(op.parameters["call_jaxpr"])
     if isinstance(op, Apply) and op.primitive.name == "dot_general":
         (contract, _), _ = op.parameters["dimension_numbers"]
         k = 1
@@ -261,6 +264,13 @@ def flops(node: Node) -> int:
     if not isinstance(op, Typed):
         return 0
     return sum(t.size for t in (op.out.items if isinstance(op.out, TupleType) else (op.out,)))
+
+
+@remembered
+def _flops_of(closed: Any) -> int:
+    builder = Builder()
+    builder.inline(closed, [builder.add(Input("", Input.BODY, from_aval(v.aval))) for v in closed.jaxpr.invars])
+    return sum(map(flops, builder.nodes))
 
 
 _FREE = frozenset({"broadcast_in_dim", "reshape", "squeeze", "convert_element_type", "copy", "transpose", "slice"})
