@@ -44,8 +44,8 @@ def _difference(a: Array, b: Array) -> Array:
 def _shares(d: Array) -> tuple[Array, Array]:
     """``1/(1 + exp(−d))`` and its complement, of the exponential that the value has; accurate in both tails."""
     e = jnp.exp(-jnp.abs(d))
-    large, small = 1 / (1 + e), e / (1 + e)
-    return jnp.where(d >= 0, large, small), jnp.where(d >= 0, small, large)
+    one, large = jnp.ones_like(e), 1 / (1 + e)
+    return jnp.where(d >= 0, one, e) * large, jnp.where(d >= 0, e, one) * large
 
 
 @_shares.defjvp

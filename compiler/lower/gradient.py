@@ -107,7 +107,7 @@ def _joined(group: Sequence[Node], env: Mapping[Node, Node]) -> list[Node]:
 
 def _is_cheap(node: Node, cheap: set[Node]) -> bool:
     """Whether no entry of an array costs more than some arithmetic; what has few entries always does."""
-    if isinstance(node.op, (Input, Const)) or not isinstance(node.type, ArrayType) or node.type.size < LEAST:
+    if isinstance(node.op, (Input, Const)) or (isinstance(node.type, ArrayType) and node.type.size < LEAST):
         return True
     is_cheap = isinstance(node.op, Item) or (isinstance(node.op, Apply) and node.op.primitive.name in CHEAP)
     return is_cheap and cheap.issuperset(node.args)

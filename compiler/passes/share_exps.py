@@ -26,6 +26,7 @@ from plait.compiler.logsumexp import log_sum_exp, log_sum_exp_along
 from plait.compiler.memo import remembered
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.staged import struct
+from plait.compiler.passes.simplify import simplify
 from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
 from plait.ir.ops import Apply, Const, Input, Item, array_type
 from plait.ir.types import ArrayType
@@ -50,7 +51,8 @@ def share_exps(graph: Graph) -> Graph:
         op = node.op.with_bodies([share_exps(body) for body in node.op.bodies])
         env[node] = node if op is node.op and args == node.args else make(op, args, node.loc)
         builder.nodes.append(env[node])
-    return with_outputs(builder.nodes, renamed_outputs(graph, env))
+    # components one by one repeat what they have in common
+    return simplify(with_outputs(builder.nodes, renamed_outputs(graph, env)))
 
 
 def components(nodes: Iterable[Node]) -> list[int]:

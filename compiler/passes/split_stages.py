@@ -39,6 +39,7 @@ class _Stages(Builder):
         self.on_data = downstream(graph, lambda n: isinstance(n.op, Input) and n.op.kind == Input.DATA)
         self.env: dict[Node, Node] = {}
         self.hoists: dict[Node, Node] = {}
+        self.repeats: dict[Node, Node] = {}
 
     def place(self, node: Node) -> None:
         if node in self.known:
@@ -49,8 +50,16 @@ class _Stages(Builder):
             self.env[node] = self._kept(node, tuple(self.crossing(a) for a in node.args))
 
     def crossing(self, node: Node) -> Node:
-        """What an unknown node reads: known values hoisted, but what XLA folds (constant scalars) as it is."""
+        """What an unknown node reads: known values hoisted, but what XLA folds (constant scalars) as it is.
+
+        What only repeats a value is left to the call, which reads less so.
+        """
         new = self.env[node]
+        if node in self.known and _repeated(node) is not node:
+            if new not in self.repeats:
+                self.repeats[new] = make(node.op, (self.crossing(node.args[0]),), node.loc)
+                self.nodes.append(self.repeats[new])
+            return self.repeats[new]
         counts = isinstance(node.op, Plate) and not node.args
         if node not in self.known or counts or (_is_scalar(node) and node not in self.on_data):
             return new
@@ -84,8 +93,9 @@ class _Stages(Builder):
         factors: set[Node] = set()
         for node in graph:
             if node not in self.known and _calculates(node, _ARITHMETIC):
-                harmful |= {self.env[a]: node for a in reversed(node.args) if a in self.known}
-                factors |= {self.env[a] for a in node.args if a in self.known and _calculates(node, _PRODUCTS)}
+                known = [self.env[_repeated(a)] for a in node.args if a in self.known]
+                harmful |= dict.fromkeys(reversed(known), node)
+                factors |= set(known) if _calculates(node, _PRODUCTS) else set()
         for node in [n for n in self.hoists if n in harmful and not isinstance(n.op, Item)]:
             t = array_type(node)
             sources = [repr(name) for name in data_names(node)]
@@ -94,6 +104,15 @@ class _Stages(Builder):
                 message = f"data {', '.join(sources)} make {what} here, which would spread to the log density"
                 checks.append(self.add(Check(NotNan(node in factors), message), [node], harmful[node].loc))
         return checks
+
+
+def _repeated(node: Node) -> Node:
+    """What a node repeats along new axes; itself where it does not."""
+    while isinstance(node.op, Apply) and node.op.primitive.name == "broadcast_in_dim" and len(node.args) == 1:
+        if array_type(node).size <= array_type(node.args[0]).size:
+            break
+        (node,) = node.args
+    return node
 
 
 def _is_scalar(node: Node) -> bool:
