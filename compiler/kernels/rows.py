@@ -118,8 +118,7 @@ class RowStatistics:
         given, n = iter(arrays), self.n
         y = np.broadcast_to(next(given), self.rows).reshape(-1)
         weight = np.broadcast_to(next(given), (n,)) if self.weighted else np.ones(n)
-        counted = weight > 0
-        source = None if counted.all() else np.where(counted, np.arange(n), np.argmax(counted))
+        source = stand_ins(weight)
 
         def columns(k: int = 1) -> list[np.ndarray]:
             x = np.broadcast_to(next(given).reshape(-1, k), (n, k)).T
@@ -172,6 +171,12 @@ class Read:
     positions: list[np.ndarray]
 
 
+def stand_ins(weight: np.ndarray) -> np.ndarray | None:
+    """For each row itself, or one that counts where it does not; None where all do."""
+    counted = weight > 0
+    return None if counted.all() else np.where(counted, np.arange(len(weight)), np.argmax(counted))
+
+
 def codes(keys: Sequence[np.ndarray], n: int) -> np.ndarray:
     """One number for each row, equal where all keys are."""
     return joined(np.stack([np.unique(k, return_inverse=True)[1].reshape(-1) for k in keys])) if keys else np.zeros(n)
@@ -187,4 +192,4 @@ def count_distinct(keys: Sequence[np.ndarray], n: int, most: int) -> int | None:
     return int(code.max(initial=-1)) + 1
 
 
-__all__ = ["LeafData", "Read", "RowStatistics", "count_distinct"]
+__all__ = ["LeafData", "Read", "RowStatistics", "codes", "count_distinct", "stand_ins"]

@@ -18,7 +18,7 @@ from numpyro.distributions import Unit
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
-from plait.compiler.rules import iid, multivariate_normal, normal, picked, rows
+from plait.compiler.rules import iid, multivariate_normal, normal, picked, rows, softmax
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
 from plait.ir.ops import AddN, LogProb, Sum, Value
@@ -33,6 +33,7 @@ RULES: tuple[tuple[tuple[type, ...], Rule], ...] = (
     (multivariate_normal.CLASSES, multivariate_normal.multivariate_normal),
     (rows.CLASSES, rows.rows),
     (picked.CLASSES, picked.picked),
+    (softmax.CLASSES, softmax.softmax),
 )
 
 

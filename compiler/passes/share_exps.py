@@ -26,7 +26,6 @@ from plait.compiler.logsumexp import log_sum_exp, log_sum_exp_along
 from plait.compiler.memo import remembered
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.staged import struct
-from plait.compiler.passes.simplify import simplify
 from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
 from plait.ir.ops import Apply, Const, Input, Item, array_type
 from plait.ir.types import ArrayType
