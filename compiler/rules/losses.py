@@ -346,13 +346,14 @@ class Exponential(Loss):
             constant = -host_divergence(fitted, y) - host_rest(y)
         else:  # where all y are 0 there is no fit, and the 1 of d + 1 is taken back
             constant = rows.offset + np.log(ratio)[rows.cell] - np.where(both[rows.cell], fitted, 1.0)
-        shifted = np.where(both, a_sum, b_sum) / math.e  # d + 1 instead of d: one addition of each row less
+        # -b and d + 1 instead of b and d: two operations of each row less
+        shifted = -np.where(both, a_sum, b_sum) / math.e
         return [a_sum, shifted, np.log(ratio) - 1], [rows.total(constant)]
 
     def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
         a, b, centre = kept
         d = parameters[0] - centre
-        return jnp.sum(a * d - b * jnp.exp(d)) + totals[0]
+        return jnp.sum(a * d + b * jnp.exp(d)) + totals[0]
 
 
 @dataclass(frozen=True)
