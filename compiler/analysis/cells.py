@@ -127,6 +127,7 @@ def assign(layout: Layout, columns: Sequence[np.ndarray]) -> tuple[np.ndarray, n
     Raises:
         LayoutChangedError: the data need another layout.
     """
+    _require(all(np.all(p >= 0) for p in columns))
     if not layout.taken:
         cells = [_along(entry, layout.size, p) for entry, p in zip(layout.entries, columns, strict=True)]
         _require(all(np.array_equal(cells[0], c) for c in cells))

@@ -6,6 +6,7 @@ concentration / exp(eta)    ⇒   log concentration − eta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,22 +28,39 @@ def log_of(builder: Builder, node: Node, known: set[Node]) -> Node | None:
         node: a float.
         known: what data alone decide; new known nodes are added.
     """
+    scalars: list[Node] = []
+    log = _log(builder, node, known, scalars, jnp.log)
+    if log is None or len(scalars) <= 1:
+        return log
+    signs, scalars = scalars, []  # two that are negative make a positive one
+    log = _log(builder, node, known, scalars, lambda x: jnp.log(jnp.abs(x)))
+    assert log is not None
+    return _code(builder, lambda log, *x: log + jnp.log(math.prod(map(jnp.sign, x))), [log, *signs])
+
+
+def _log(
+    builder: Builder, node: Node, known: set[Node], scalars: list[Node], of_scalar: Callable[..., Any]
+) -> Node | None:
+    """The logarithm; `scalars` gets those that may be negative."""
     if node in known:
         known.add(log := _code(builder, jnp.log, [node]))
         return log
+    if isinstance(node.op, Apply) and node.op.primitive.name == "exp":
+        return node.args[0]
     if array_type(node).size == 1:
-        return _code(builder, jnp.log, [node])
+        scalars.append(node)
+        return _code(builder, of_scalar, [node])
     if not isinstance(node.op, Apply):
         return None
     name = node.op.primitive.name
-    if name == "exp":
-        return node.args[0]
     if name in _PARTS:
-        parts = [log_of(builder, a, known) for a in node.args]
+        parts = [_log(builder, a, known, scalars, of_scalar) for a in node.args]
         whole = [p for p in parts if p is not None]
         return _code(builder, _PARTS[name], whole) if len(whole) == len(parts) else None
-    if moves(node, known) or (name == "convert_element_type" and array_type(node) == array_type(node.args[0])):
-        inner = log_of(builder, node.args[0], known)
+    fills = node.op.parameters.get("fill_value") is not None
+    moved_only = moves(node, known) and not fills
+    if moved_only or (name == "convert_element_type" and array_type(node) == array_type(node.args[0])):
+        inner = _log(builder, node.args[0], known, scalars, of_scalar)
         if inner is None or array_type(inner).dtype != array_type(node).dtype:
             return None
         moved = make(node.op, (inner, *node.args[1:]), node.loc)

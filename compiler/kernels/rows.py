@@ -14,6 +14,8 @@ from plait.compiler.analysis.linear import OUTSIDE
 from plait.compiler.rules.losses import Loss, Rows
 from plait.ir.types import Shape
 
+LARGEST = 300.0  # offset of a logarithm, so that the exponential times data has room
+
 
 @dataclass(frozen=True)
 class LeafData:
@@ -114,17 +116,26 @@ class RowStatistics:
         return [np.stack([by_slot[i] for i in range(len(by_slot))])[:, read]] if by_slot else []
 
     def read(self, arrays: Sequence[np.ndarray]) -> Read:
-        """The arrays by what they are; a row that does not count may hold anything, and is a copy of one that does."""
+        """The arrays by what they are; a row that does not count may hold anything, and is a copy of one that does.
+
+        Raises:
+            LayoutChangedError: the data cannot be fused, as the message says at the end of a sentence.
+        """
         given, n = iter(arrays), self.n
         y = np.broadcast_to(next(given), self.rows).reshape(-1)
         weight = np.broadcast_to(next(given), (n,)) if self.weighted else np.ones(n)
         source = stand_ins(weight)
 
         def columns(k: int = 1) -> list[np.ndarray]:
-            x = np.broadcast_to(next(given).reshape(-1, k), (n, k)).T
+            x = next(given)
+            x = np.broadcast_to(x.reshape(len(x), -1), (n, k)).T
             return list(x if source is None else x[:, source])
 
-        known = tuple(columns()[0].astype(float) for _ in range(self.known))
+        def column() -> np.ndarray:
+            x = np.broadcast_to(next(given), self.rows).reshape(-1)
+            return x if source is None else x[source]
+
+        known = tuple(column().astype(float) for _ in range(self.known))
         offset = np.zeros(n)
         plain: list[np.ndarray] = []
         offsets: list[np.ndarray] = []
@@ -141,11 +152,16 @@ class RowStatistics:
                 if has:
                     (plain if is_read else dense).extend(columns(k))
             designs.append(np.stack(dense) if dense else np.zeros((0, n)))
-        others = [columns()[0] for _ in range(self.columns)]
+        others = [column() for _ in range(self.columns)]
         if any(np.any(p == OUTSIDE) for p in positions):
-            raise LayoutChangedError("an index is out of range")
+            raise LayoutChangedError("it reads parameters by an index that is out of range")
+        if not np.all(np.abs(offset) <= LARGEST):
+            raise LayoutChangedError("its rate is multiplied by data that are negative, 0, infinite or far from 1")
+        plain += [*offsets, *others]
+        if not all(np.isfinite(x).all() for x in (*plain, *designs)):
+            raise LayoutChangedError("its parameters are computed from data that are not finite")
         y = y if source is None else y[source]
-        return Read(y, weight, known, offset, [*plain, *offsets, *others], designs, positions)
+        return Read(y, weight, known, offset, plain, designs, positions)
 
     def _cells(self, keys: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The cell of each row, and a row of each cell."""
@@ -172,8 +188,14 @@ class Read:
 
 
 def stand_ins(weight: np.ndarray) -> np.ndarray | None:
-    """For each row itself, or one that counts where it does not; None where all do."""
+    """For each row itself, or one that counts where it does not; None where all do.
+
+    Raises:
+        LayoutChangedError: none does.
+    """
     counted = weight > 0
+    if not counted.any():
+        raise LayoutChangedError("none of its rows counts")
     return None if counted.all() else np.where(counted, np.arange(len(weight)), np.argmax(counted))
 
 

@@ -117,7 +117,7 @@ def _first(scope: Scope, term: Term) -> Fusion | Refused:
         if isinstance(answer, Fusion):
             return answer
         refused = refused or answer
-    return refused or Refused(f"no rule is known for {term.cls.__name__}")
+    return refused or Refused(f"no sufficient statistics are known for {term.cls.__name__}")
 
 
 __all__ = ["Answer", "answers", "fuse"]

@@ -214,6 +214,11 @@ def _in_rows(parameter: Array, kept: Sequence[Array]) -> Array:
 LINKS = {"logit": (one_sided, two_sided, "−Σlog(1 + exp ∓η)"), "probit": (probit_margins, probit_sides, "Σlog Φ(±η)")}
 
 
+def _filled(has_rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """Cells without rows read the parameters of the first that has some, and have its centre."""
+    return np.where(has_rows, centre, centre[np.argmax(has_rows)])
+
+
 @dataclass(frozen=True)
 class Margins(Loss):
     """Bernoulli rows that count once each: ``Σ log σ(±η)``, or ``Σ log Φ(±η)``."""
@@ -346,9 +351,11 @@ class Exponential(Loss):
             constant = -host_divergence(fitted, y) - host_rest(y)
         else:  # where all y are 0 there is no fit, and the 1 of d + 1 is taken back
             constant = rows.offset + np.log(ratio)[rows.cell] - np.where(both[rows.cell], fitted, 1.0)
+        b_alone = b_sum > 0 if self.of_counts else np.zeros(rows.size, bool)  # then b is in the centre
+        centre = np.log(np.where(b_alone & ~both, 1.0 / np.where(b_alone, b_sum, 1.0), ratio))
         # -b and d + 1 instead of b and d: two operations of each row less
-        shifted = -np.where(both, a_sum, b_sum) / math.e
-        return [a_sum, shifted, np.log(ratio) - 1], [rows.total(constant)]
+        shifted = -np.where(both, a_sum, b_alone * 1.0) / math.e
+        return [a_sum, shifted, _filled(a_sum + b_sum > 0, centre) - 1], [rows.total(constant)]
 
     def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
         a, b, centre = kept
@@ -373,7 +380,7 @@ class GammaRate(Loss):
         excess = (
             host_divergence(y, mean[rows.cell]) / mean[rows.cell]
         )  # log ȳ − mean of log y, but positive in each row
-        return [n, -np.log(mean)], [rows.total(1.0), rows.total(excess), rows.total(np.log(rows.y))]
+        return [n, _filled(n > 0, -np.log(mean))], [rows.total(1.0), rows.total(excess), rows.total(np.log(rows.y))]
 
     def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
         log_rate, alpha = parameters[0], jnp.squeeze(parameters[1])
@@ -443,7 +450,8 @@ class Ordered(Loss):
     def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
         eta, cutpoints = _in_rows(parameters[0], kept), parameters[1]
         above, below, between = totals
-        sides = [cutpoints @ above - eta, eta - cutpoints @ below]
+        upper, lower = (jnp.dot(cutpoints, one, precision=jax.lax.Precision.HIGHEST) for one in (above, below))
+        sides = [upper - eta, eta - lower]
         rows = [two_sided(side, n, jnp.zeros_like(n)) for side, n in zip(sides, kept, strict=True)]
         gaps = jnp.where(between > 0, jnp.diff(cutpoints), 1.0)
         return rows[0] + rows[1] + jnp.vdot(between, jnp.log(-jnp.expm1(-gaps)))

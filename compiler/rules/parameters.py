@@ -12,7 +12,7 @@ import numpy as np
 
 from plait.compiler.analysis.cells import Entry, Fixed, read
 from plait.compiler.analysis.frontier import moved_from
-from plait.compiler.analysis.linear import linear_form
+from plait.compiler.analysis.linear import OUTSIDE, linear_form
 from plait.compiler.kernels.families import in_cells
 from plait.compiler.rules.term import Refused, Scope, Term, Values
 from plait.ir.graph import Node
@@ -49,6 +49,8 @@ def row_parameter(scope: Scope, values: Values, term: Term, name: str, event: Sh
     (block,) = linear_form(scope.builder, node, scope.known, (*term.rows, *event), (source,)).blocks
     (positions,) = values([block.index])
     positions = in_cells(positions, term.n, math.prod(event))
+    if np.any(positions == OUTSIDE):
+        return Refused(f"its parameter {name} is read by an index that is out of range")
     is_fixed = isinstance(block.index.op, Const) and bool((positions == positions[:1]).all())
     return RowParameter(source, block.index, positions, event, is_fixed)
 

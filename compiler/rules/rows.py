@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from plait.compiler.analysis.cells import bucket
-from plait.compiler.analysis.linear import OUTSIDE, Block
+from plait.compiler.analysis.cells import LayoutChangedError, bucket
+from plait.compiler.analysis.linear import Block
 from plait.compiler.analysis.log_of import log_of
 from plait.compiler.analysis.row_form import Leaf, RowForm, computed, row_form
 from plait.compiler.kernels.rows import LeafData, Read, RowStatistics, count_distinct
@@ -77,7 +77,7 @@ class Reading:
         direct: which source it is, where it is read as it is.
         fixed: (source, first position, last + 1) of what all rows read with coefficient 1.
         design: (source, first position, last + 1) of what the design multiplies.
-        gathers: (source, slot of positions, place of the coefficient or -1); slot -1 reads the source in order.
+        gathers: (source, slot of positions, place of the coefficient or -1).
         offset: its place among the rows' numbers; -1 for none.
     """
 
@@ -98,11 +98,10 @@ class Reading:
             phi = _side_by_side(sources, self.design)
             terms.append(jnp.dot(phi, design, precision=jax.lax.Precision.HIGHEST))
         for source, slot, place in self.gathers:
-            x = jnp.ravel(sources[source])
-            x = x if slot < 0 else x.at[taken[slot]].get(mode="promise_in_bounds")
+            x = jnp.ravel(sources[source]).at[taken[slot]].get(mode="promise_in_bounds")
             terms.append(x if place < 0 else x * rows[place])
         terms += [rows[self.offset]] if self.offset >= 0 else []
-        return sum(terms[1:], start=terms[0])
+        return sum(terms[1:], start=terms[0]) if terms else jnp.zeros(())
 
 
 def _side_by_side(sources: Sequence[Any], runs: Sequence[tuple[int, int, int]]) -> Any:
@@ -142,7 +141,9 @@ class RowTerms:
             leaf.node: leaf.value(sources, s.get(f"design {i}"), rows, s.get("taken"))
             for i, leaf in enumerate(self.leaves)
         }
-        values |= {node: rows[self.first_column + i] for i, node in enumerate(self.form.columns)}
+        values |= {
+            node: rows[self.first_column + i].astype(array_type(node).dtype) for i, node in enumerate(self.form.columns)
+        }
         parameters = computed(self.form, values, self.size)
         kept = [rows[i] for i in range(len(rows) - self.loss.n_kept, len(rows))] if self.loss.n_kept else []
         totals = [s[f"total {i}"] for i in range(len(self.loss.totals(self.size)))]
@@ -152,21 +153,18 @@ class RowTerms:
 
 def rows(scope: Scope, term: Term) -> Fusion | Refused:
     """``Σ_i Bernoulli(y_i | logits = Z_i b)  ⇒  Σ log σ(±b Zᵀ)``, each distinct row once."""
-    if term.event or not term.n:
-        return Refused("it has no rows" if not term.n else "its values are vectors")
+    if term.event or term.n <= 1:
+        return Refused("its values are vectors" if term.event else f"it has {'one row' if term.n else 'no rows'}")
     if scope.values is None:
         return Refused("the data are traced by jax, and the statistics are computed on the host")
     read = _loss(scope, term) or _as_written(term)
     if read is None:
-        return Refused(f"its {', '.join(_unknown(scope, term))} differ from row to row")
+        shared = "cutpoints are" if term.cls is dist.OrderedLogistic else "concentration is"
+        return Refused(f"its {shared} not the same in all rows")
     form = row_form(scope.builder, read.parameters, scope.known, term.rows)
     if isinstance(read.loss, AsWritten | Squares) and form.is_direct:
-        return Refused(f"its {' and '.join(_unknown(scope, term))} are computed row by row")
+        return Refused(f"no sufficient statistics are known for {term.cls.__name__}")
     return _Fit(scope, term, form, read).fusion()
-
-
-def _unknown(scope: Scope, term: Term) -> list[str]:
-    return [name for name, node in term.parameters.items() if node not in scope.known]
 
 
 @dataclass(frozen=True)
@@ -224,10 +222,18 @@ def _loss_of_rate(scope: Scope, term: Term, log_rate: Node) -> _Read | None:
         logits = scope.code(jnp.negative, [log_rate])
         loss = TwoSided(negative_binomial, "Σy·η − Σ(y + r)·log(1 + exp η)")
         return _Read(loss, [logits], known=[concentration])
-    largest = int(np.max(scope.values([term.value])[0], initial=0)) if scope.values else 0
-    if not _is_one(concentration) or largest > MOST_COUNTS:
+    largest = _largest(scope, term)
+    if not _is_one(concentration) or not largest <= MOST_COUNTS:
         return None
-    return _Read(Dispersed(bucket(largest)), [log_rate], [concentration])
+    return _Read(Dispersed(bucket(int(largest))), [log_rate], [concentration])
+
+
+def _largest(scope: Scope, term: Term) -> float:
+    """The largest value of a row that counts."""
+    assert scope.values is not None
+    y, *weights = scope.values([term.value, *([] if term.weight is None else [term.weight])])
+    y = np.broadcast_to(y, term.rows).reshape(-1)
+    return float(np.max(y, initial=0, where=weights[0] > 0 if weights else True))
 
 
 def _is_one(node: Node) -> bool:
@@ -261,13 +267,10 @@ class _Fit:
 
     def fusion(self) -> Fusion | Refused:
         kernel = self._kernel(self.term.n, False)
-        if self.term.weight is not None and not np.any(self.values[1] > 0):
-            return Refused("none of its rows counts")
-        if self._is_outside():
-            return Refused("it reads parameters by an index that is out of range")
-        read = kernel.read(self.values)
-        if not np.all(np.isfinite(read.offset)):
-            return Refused("the logarithm of its rate is not finite where data are multiplied to it")
+        try:
+            read = kernel.read(self.values)
+        except LayoutChangedError as error:
+            return Refused(str(error))
         distinct = self._distinct(read)
         if distinct is not None:
             kernel = self._kernel(bucket(distinct), True, read.positions)
@@ -278,10 +281,6 @@ class _Fit:
         formula = self._formula(kernel, read.positions)
         node = emit(self.scope, self.term, kernel, kernel.shapes(), self.args, formula, self.sources)
         return Fusion(node, *self._notation(kernel), kernel.size)
-
-    def _is_outside(self) -> bool:
-        indices = {b.index for leaf in self.form.leaves if leaf.form for b in leaf.form.blocks}
-        return any(np.any(x == OUTSIDE) for node, x in zip(self.args, self.values, strict=True) if node in indices)
 
     def _distinct(self, read: Read) -> int | None:
         """How many distinct rows there are, where they are fewer than the rows."""

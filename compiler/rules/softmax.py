@@ -111,6 +111,8 @@ def softmax(scope: Scope, term: Term) -> Fusion | Refused:
     data = [term.value, *([] if term.weight is None else [term.weight]), *covariates]
     _, *weight, values = *scope.values(data[: len(data) - len(covariates)]), scope.values(covariates)
     counted = weight[0] > 0 if weight else np.ones(term.n, bool)
+    if not counted.any():
+        return Refused("none of its rows counts")
     distinct = count_distinct([x[counted] for v in values for x in v.T], int(counted.sum()), int(FEWER * term.n))
     kernel = CategoryRows(
         term.rows,

@@ -49,26 +49,13 @@ class Rows:
 
     def __call__(self, d: Values) -> None:
         """The model."""
-        v = {}
-        for name, shape in self.shapes.items():
-            support = constraints.positive if name.startswith("s") else constraints.real
-            v[name] = plait.sample(name, dist.ImproperUniform(support, (), shape))
+        v = flat_priors(self.shapes)
         cls = dist.LogNormal if self.log else dist.Normal
-        rows = cls(self.mean(jnp, v, d), self.scale(jnp, v, d))
-        if self.wrap is not None:
-            plait.sample("y", self.wrap(rows), obs=d["y"])
-            return
-        if self.full is None:
-            plates = plait.plate_stack("rows", d["y"].shape)
-        else:
-            plates = plait.plate("rows", self.full, subsample_size=len(d["y"]))
-        with plates, _counted(d):
-            plait.sample("y", rows, obs=d["y"])
+        observe(cls(self.mean(jnp, v, d), self.scale(jnp, v, d)), d, self.wrap, self.full)
 
     def draw(self, rng: np.random.Generator, dtype: type = np.float64) -> Values:
         """Latents of ordinary size."""
-        v = {name: np.asarray(rng.normal(size=shape), dtype) for name, shape in self.shapes.items()}
-        return {name: np.exp(0.5 * x).astype(dtype) if name.startswith("s") else x for name, x in v.items()}
+        return draw(self.shapes, rng, dtype)
 
     def terms(self, v: dict[str, np.ndarray], data: Values) -> np.ndarray:
         """The log probability of each row, exactly, of latents that are exact already."""
@@ -79,14 +66,42 @@ class Rows:
         y = log(y) if self.log else y
         mean, scale = (np.broadcast_to(np.asarray(f(np, v, d), object), y.shape) for f in (self.mean, self.scale))
         terms = -(((y - mean) / scale) ** 2) / 2 - log(scale) - mpmath.log(2 * mpmath.pi) / 2 - jacobian
-        weight = d.get("weight", 1) * (1 if self.full is None else mpmath.mpf(self.full) / len(y))
-        return np.where(np.broadcast_to(data.get("mask", True), terms.shape), terms * weight, mpmath.mpf(0)).ravel()
+        return counted(terms, d, self.full)
 
 
-def _counted(d: Values) -> Any:
-    if "mask" in d:
-        return plait.handlers.mask(mask=d["mask"])
-    return plait.handlers.scale(scale=d.get("weight", 1.0))
+def flat_priors(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """Latents without a density; those whose name begins with `s` are positive."""
+    v = {}
+    for name, shape in shapes.items():
+        support = constraints.positive if name.startswith("s") else constraints.real
+        v[name] = plait.sample(name, dist.ImproperUniform(support, (), shape))
+    return v
+
+
+def draw(shapes: dict[str, tuple[int, ...]], rng: np.random.Generator, dtype: type) -> Values:
+    """Latents of ordinary size."""
+    v = {name: np.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
+    return {name: np.exp(0.5 * x).astype(dtype) if name.startswith("s") else x for name, x in v.items()}
+
+
+def observe(rows: Any, d: Values, wrap: Callable[[Any], Any] | None, full: int | None) -> None:
+    """The site y of some rows."""
+    if wrap is not None:
+        plait.sample("y", wrap(rows), obs=d["y"])
+        return
+    if full is None:
+        plates = plait.plate_stack("rows", d["y"].shape)
+    else:
+        plates = plait.plate("rows", full, subsample_size=len(d["y"]))
+    mask = plait.handlers.mask(mask=d["mask"]) if "mask" in d else plait.handlers.scale(scale=d.get("weight", 1.0))
+    with plates, mask:
+        plait.sample("y", rows, obs=d["y"])
+
+
+def counted(terms: np.ndarray, d: Values, full: int | None) -> np.ndarray:
+    """The terms of rows as `observe` counts them, exactly."""
+    weight = d.get("weight", 1) * (1 if full is None else mpmath.mpf(full) / len(terms))
+    return np.where(np.broadcast_to(d.get("mask", True), terms.shape), terms * weight, mpmath.mpf(0)).ravel()
 
 
 @dataclass(frozen=True)
@@ -101,7 +116,7 @@ class Error:
 class Pair:
     """A model with its rows fused and without, in one function."""
 
-    rows: Rows
+    rows: Any
     dtype: type
     data: Values = field(init=False)
 
@@ -158,22 +173,7 @@ def answer(compiled: plait.CompiledModel) -> Any:
 def random_rows(seed: int, n: int = 240) -> Rows:
     """A sum of two or three pieces of a linear predictor, with one of the scales."""
     rng = np.random.default_rng(seed)
-    d: Values = {"x": rng.normal(size=n), "g": _groups(rng, n, 5), "h": _groups(rng, n, 3)}
-    shapes: dict[str, tuple[int, ...]] = {}
-    pieces, labels = [], []
-    for name in rng.choice(list(PIECES), size=rng.integers(1, 4), replace=False):
-        more, data, code = PIECES[name](rng, n)
-        shapes |= more
-        d |= data
-        pieces.append((code, bool(rng.integers(2))))
-        labels.append(str(name))
-
-    def mean(xp: Any, v: Any, d: Any) -> Any:
-        total = 0.0
-        for code, plus in pieces:
-            total = total + code(xp, v, d) if plus else total - code(xp, v, d)
-        return total
-
+    shapes, d, mean, labels = random_predictor(rng, n, PIECES)
     scale_name = str(rng.choice(list(SCALES)))
     more, scale = SCALES[scale_name]
     shapes |= more
@@ -200,6 +200,29 @@ def random_rows(seed: int, n: int = 240) -> Rows:
         )
     label = "-".join([*labels, scale_name, weighting, *(["log"] if is_log else [])])
     return Rows(mean, scale, shapes, d, is_log, wrap, full, label)
+
+
+def random_predictor(
+    rng: np.random.Generator, n: int, pieces: Any
+) -> tuple[dict[str, tuple[int, ...]], Values, Code, list[str]]:
+    """A sum of one, two or three of the pieces: shapes of latents, data, code, and names."""
+    d: Values = {"x": rng.normal(size=n), "g": _groups(rng, n, 5), "h": _groups(rng, n, 3)}
+    shapes: dict[str, tuple[int, ...]] = {}
+    chosen, labels = [], []
+    for name in rng.choice(list(pieces), size=rng.integers(1, 4), replace=False):
+        more, data, code = pieces[name](rng, n)
+        shapes |= more
+        d |= data
+        chosen.append((code, bool(rng.integers(2))))
+        labels.append(str(name))
+
+    def mean(xp: Any, v: Any, d: Any) -> Any:
+        total = 0.0
+        for code, plus in chosen:
+            total = total + code(xp, v, d) if plus else total - code(xp, v, d)
+        return total
+
+    return shapes, d, mean, labels
 
 
 def _groups(rng: np.random.Generator, n: int, levels: int) -> np.ndarray:

@@ -257,16 +257,16 @@ def flat(name: str, *shape: int, positive: bool = False):
 
 
 def row_by_row(d):
-    plait.sample("y", dist.Normal(flat("a"), jnp.exp(flat("b") * d["x"])), obs=d["y"])
+    plait.sample("y", dist.Normal(flat("a"), jnp.exp(flat("t", N))), obs=d["y"])
 
 
 def scale_of_two(d):
-    s = flat("s", 2, positive=True)
-    plait.sample("y", dist.Normal(flat("a"), s[0] + s[1] * d["x"] ** 2), obs=d["y"])
+    s, t = flat("s", 5, positive=True), flat("t", 5, positive=True)
+    plait.sample("y", dist.Normal(flat("a"), s[d["g"]] + t[d["g"]] * d["x"] ** 2), obs=d["y"])
 
 
 def nonlinear(d):
-    plait.sample("y", dist.Normal(jnp.exp(flat("b") * d["x"]), flat("s", positive=True)), obs=d["y"])
+    plait.sample("y", dist.Normal(jnp.exp(flat("t", N) * d["x"]), flat("s", positive=True)), obs=d["y"])
 
 
 def latent_mask(d):
@@ -338,6 +338,41 @@ def test_refused(model) -> None:
             plain = plait.compile(model, d=data, passes={"fuse": False})
             v = {k: -np.ones(s) if k == "b" else np.ones(s) for k, s in compiled.shapes.items()}
             np.testing.assert_allclose(compiled.log_joint(v), plain.log_joint(v), rtol=1e-13)
+
+
+def scale_of_a_covariate(d):
+    return flat("a"), jnp.exp(flat("b") * d["x"])
+
+
+def scale_of_two_numbers(d):
+    s = flat("s", 2, positive=True)
+    return flat("a"), s[0] + s[1] * d["x"] ** 2
+
+
+def mean_of_a_covariate(d):
+    return jnp.exp(flat("b") * d["x"]), flat("s", positive=True)
+
+
+BY_HAND = {
+    scale_of_a_covariate: lambda v, d: (v["a"], np.exp(v["b"] * d["x"])),
+    scale_of_two_numbers: lambda v, d: (v["a"], v["s"][0] + v["s"][1] * d["x"] ** 2),
+    mean_of_a_covariate: lambda v, d: (np.exp(v["b"] * d["x"]), v["s"]),
+}
+
+
+@pytest.mark.parametrize("parameters", BY_HAND, ids=lambda f: f.__name__)
+def test_what_has_no_statistics_is_evaluated_by_rows(parameters) -> None:
+    def model(d):
+        plait.sample("y", dist.Normal(*parameters(d)), obs=d["y"])
+
+    data = {"x": E, "y": RNG.normal(size=N)}
+    with jax.enable_x64(True):
+        compiled = plait.compile(model, d=data)
+        assert answer(compiled).cells == N
+        v = {k: np.full(s, 0.7) for k, s in compiled.shapes.items()}
+        mean, scale = BY_HAND[parameters](v, data)
+        wanted = np.sum(-0.5 * ((data["y"] - mean) / scale) ** 2 - np.log(scale * np.sqrt(2 * np.pi)))
+        np.testing.assert_allclose(compiled.log_joint(v), wanted, rtol=1e-13)
 
 
 def test_latents_have_no_rows_to_sum() -> None:
@@ -435,9 +470,19 @@ def test_data_that_cannot_be_fused_are_summed_row_by_row(bound) -> None:
     new = {"g": np.arange(200) % 5, "h": np.arange(200) // 5}  # 200 cells
     other = bound.bind(**new)
     np.testing.assert_allclose(other.log_joint(V), by_hand(V, **(BOUND | new)), rtol=1e-12)
-    assert isinstance(answer(other), Refused)
+    assert answer(other).cells == 200
     negative = bound.bind(k=-BOUND["k"])
     np.testing.assert_allclose(negative.log_joint(V | {"s": np.array(-1.5)}), by_hand(V, **BOUND), rtol=1e-12)
+
+    def of_one_scale(y, g, h):
+        plait.sample("y", dist.Normal(flat("t", 5)[g] + flat("u", 40)[h], flat("s")), obs=y)
+
+    data = {k: BOUND[k] for k in ("y", "g", "h")}
+    few = plait.compile(of_one_scale, **data)
+    assert isinstance(answer(few), Fusion)
+    many = few.bind(**new)
+    np.testing.assert_allclose(many.log_joint(V), by_hand(V, **(BOUND | new)), rtol=1e-12)
+    assert isinstance(answer(many), Refused)
 
 
 def test_under_jit_and_vmap_over_data_rows_are_summed(bound) -> None:
