@@ -109,6 +109,7 @@ LEGEND = {  # symbols of the rules' notation
     "RSS": "RSS: its residual sum of squares",
     "T": "TᵀT: scatter matrix",
     "ȳ": "ȳ: mean",
+    "Zᵀw": "Zᵀw: what each coefficient counts",
     "_c": "c: cell, the rows with the same parameters",
     "Σ_k exp": "k: component, value and gradient share exp",
 }
@@ -205,8 +206,9 @@ def _fused(history: Sequence[tuple[str, Graph]], data: Sequence[Any] | None) -> 
         if isinstance(term.answer, Refused):
             found[term.site] = _AsWritten("", term.answer.reason, term.answer.edit)
         else:
-            cost = sum(map(flops, code_nodes(term.answer.node)))
-            read = sum(_bytes(a) for a in term.answer.node.args if isinstance(a.op, Item))
+            parts = term.answer.parts or (term.answer.node,)
+            cost = sum(sum(map(flops, code_nodes(n))) if isinstance(n.op, Fused) else flops(n) for n in parts)
+            read = sum(_bytes(a) for n in parts if isinstance(n.op, Fused) for a in n.args if isinstance(a.op, Item))
             found[term.site] = _AsWritten(term.notation, "", "", term.rows, term.answer.cells, cost, read)
     return found
 

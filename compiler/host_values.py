@@ -20,11 +20,13 @@ class Known:
     def __init__(self, graph: Graph, nodes: NodeList, data: Sequence[Any]) -> None:
         self._nodes = nodes
         self._given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+        self._found: dict[Node, np.ndarray] = {}
 
     def __call__(self, wanted: Sequence[Node]) -> list[np.ndarray]:
-        """The values of known nodes."""
-        values = host_values(Graph(tuple(self._nodes.nodes)), self._given, wanted)
-        return [values[n] for n in wanted]
+        """The values of known nodes; each is computed once."""
+        missing = [n for n in wanted if n not in self._found]
+        self._found |= host_values(Graph(tuple(self._nodes.nodes)), self._given, missing) if missing else {}
+        return [self._found[n] for n in wanted]
 
 
 def host_values(graph: Graph, given: dict[Node, Any], wanted: Sequence[Node]) -> dict[Node, np.ndarray]:

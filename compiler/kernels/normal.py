@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -122,10 +123,50 @@ class NormalStatistics:
         return assign(self.layout, columns)
 
 
+@dataclass(frozen=True)
+class SquareStatistics:
+    """Of the rows of a weighted sum of squares: those of normal rows, without the constant of a density.
+
+    Called as `normal` is, which has weights and no factor of a scale.
+
+    Attributes:
+        normal: of the rows.
+        sign: of the weights, all of which have the same one; `normal` gets them positive.
+    """
+
+    normal: NormalStatistics
+    sign: float
+    name: ClassVar[str] = "square_statistics"
+
+    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The statistics, in the order of `normal.shapes`.
+
+        Raises:
+            LayoutChangedError: the rows do not fit into the layout, or can't be summed before they are known.
+        """
+        if not self.takes(arrays):
+            raise LayoutChangedError("rows that count are not finite, or weights have another sign")
+        at = 1 + self.normal.has[0]
+        totals, *rest = self.normal(*arrays[:at], self.sign * arrays[at], *arrays[at + 1 :])
+        return np.array([0.0, 0.0, totals[2]]), *rest
+
+    def takes(self, arrays: Sequence[np.ndarray]) -> bool:
+        """Whether all that counts is finite, and no weight has the other sign."""
+        n, (has_offset, _, _) = self.normal.n, self.normal.has
+        y, *rest = arrays
+        offset = rest.pop(0) if has_offset else np.zeros(())
+        weight = self.sign * _rows(rest.pop(0), n)
+        rows = [_rows(y, n), _rows(offset, n), weight]
+        for k, has in self.normal.blocks:
+            rest.pop(0)
+            rows += [_rows(rest.pop(0), n, k)] if has else []
+        return bool(np.all(weight >= 0)) and all(np.isfinite(x[weight > 0]).all() for x in rows)
+
+
 def _rows(x: np.ndarray, n: int, *k: int) -> np.ndarray:
     """In all rows; floats in float64."""
     x = np.broadcast_to(x if k else np.reshape(x, -1), (n, *k))
     return x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else x
 
 
-__all__ = ["NormalStatistics"]
+__all__ = ["NormalStatistics", "SquareStatistics"]

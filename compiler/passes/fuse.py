@@ -18,9 +18,9 @@ from numpyro.distributions import Unit
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
-from plait.compiler.rules import iid, multivariate_normal, normal, picked, rows, softmax
+from plait.compiler.rules import factors, iid, multivariate_normal, normal, picked, rows, softmax
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
-from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
+from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
 from plait.ir.ops import AddN, LogProb, Sum, Value
 from plait.ir.sites import expressions
 from plait.ir.spec import family
@@ -34,6 +34,7 @@ RULES: tuple[tuple[tuple[type, ...], Rule], ...] = (
     (rows.CLASSES, rows.rows),
     (picked.CLASSES, picked.picked),
     (softmax.CLASSES, softmax.softmax),
+    (factors.CLASSES, factors.factor),
 )
 
 
@@ -44,7 +45,7 @@ class Answer:
     Attributes:
         site: whose term it is.
         answer: of the rules. Latents, whose rows are all different, have none.
-        rows: how many the user wrote.
+        rows: how many the user wrote, in the term or in a sum inside of it.
         notation: what is evaluated, in the field's notation, with the model's names.
     """
 
@@ -56,10 +57,11 @@ class Answer:
 
 def fuse(graph: Graph, data: Sequence[Any] | None) -> Graph:
     """Sums rows before they are known: ``sum (log_prob y ~ Normal(X b, s))  ⇒  fused y (statistics of X, y) b s``."""
-    builder, _, instead = _fused(graph, data)
+    builder, _, instead, written = _fused(graph, data)
     if not instead:
         return graph
-    return with_outputs(builder.nodes, renamed_outputs(graph, instead))
+    outputs = [Output(o.role, o.name, (written if o.role is Role.TERM else instead)[o.node]) for o in graph.outputs]
+    return with_outputs(builder.nodes, outputs)
 
 
 def answers(graph: Graph, data: Sequence[Any] | None) -> list[Answer]:
@@ -67,30 +69,37 @@ def answers(graph: Graph, data: Sequence[Any] | None) -> list[Answer]:
     return _fused(graph, data)[1]
 
 
-def _fused(graph: Graph, data: Sequence[Any] | None) -> tuple[Builder, list[Answer], Mapping[Node, Node]]:
+def _fused(
+    graph: Graph, data: Sequence[Any] | None
+) -> tuple[Builder, list[Answer], Mapping[Node, Node], Mapping[Node, Node]]:
+    """The new nodes, the answers, and what stands for each old node: in sums (none where all is as it was), alone."""
     builder = Builder()
     known = known_nodes(graph)
     scope = Scope(builder, known, Known(graph, builder, data) if data is not None else None)
     found: list[Answer] = []
     env: dict[Node, Node] = {}
+    written: dict[Node, Node] = {}
     addends = {a for node in graph if isinstance(node.op, AddN) for a in node.args}
     for node in graph:
         args = tuple(env[a] for a in node.args)
         env[node] = node if args == node.args else make(node.op, args, node.loc)
+        written[node] = env[node]
         builder.nodes.append(env[node])
         term = node.args[0] if isinstance(node.op, Sum) else node
-        if node in addends and isinstance(term.op, LogProb) and term not in known and _is_of_data(term):
+        if node in addends and isinstance(term.op, LogProb) and term not in known and _is_of_data(term, known):
             found.append(_answer(scope, term))
             if isinstance(found[-1].answer, Fusion):
                 env[node] = found[-1].answer.node
     changed = any(isinstance(a.answer, Fusion) for a in found)
-    return builder, found, env if changed else {}
+    return builder, found, env if changed else {}, written
 
 
-def _is_of_data(term: Node) -> bool:
-    """Whether a term is neither a latent's, whose rows are all different, nor a factor's."""
+def _is_of_data(term: Node, known: set[Node]) -> bool:
+    """Whether a term is neither a latent's, whose rows are all different, nor a factor's that reads no rows of data."""
     assert isinstance(term.op, LogProb)
-    return not isinstance(term.args[0].op, Value) and family(term.op.dist) != Unit.__name__
+    if family(term.op.dist) == Unit.__name__:
+        return any(factors.has_rows(a, known) for a in term.args[1:])
+    return not isinstance(term.args[0].op, Value)
 
 
 def _answer(scope: Scope, node: Node) -> Answer:
@@ -106,7 +115,7 @@ def _answer(scope: Scope, node: Node) -> Answer:
     shown = expressions(Graph(tuple(scope.builder.nodes)), {})
     weighted = ",  rows weighted" if term.weight is not None else ""
     notation = answer.notation.format(*(shown[n] for n in answer.named))
-    return Answer(node.op.site, answer, term.n, notation + weighted)
+    return Answer(node.op.site, answer, answer.rows or term.n, notation + weighted)
 
 
 def _first(scope: Scope, term: Term) -> Fusion | Refused:

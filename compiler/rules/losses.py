@@ -364,6 +364,49 @@ class Exponential(Loss):
 
 
 @dataclass(frozen=True)
+class Rates(Loss):
+    """``Σ a·η − b·exp η`` with any numbers a and b, those of a factor; no constant of a density belongs to it."""
+
+    name = "rates"
+    takes_offset = True
+    symbols = ("η",)
+    n_kept = 3
+    n_totals = 1
+    notation = "Σa·η − Σb·exp η"
+
+    def kept(self, rows: Rows) -> tuple[Arrays, Arrays]:
+        a, (b,) = rows.y, rows.known
+        require_finite_counts(a, b)
+        largest = np.full(rows.size, -np.inf)
+        np.maximum.at(largest, rows.cell, rows.offset)
+        largest = np.where(np.isfinite(largest), largest, 0.0)
+        a_sum = rows.sum(a)
+        b_sum = rows.sum(b * np.exp(rows.offset - largest[rows.cell]))
+        both = (a_sum > 0) & (b_sum > 0)
+        centre = np.where(both, np.log(np.where(both, a_sum, 1.0)) - np.log(np.where(both, b_sum, 1.0)), 0.0) - largest
+        constant = a * (rows.offset + centre[rows.cell] - 1.0)
+        return [a_sum, np.where(both, a_sum, b_sum), centre], [rows.total(constant)]
+
+    def log_density(self, parameters: Sequence[Array], kept: Sequence[Array], totals: Sequence[Array]) -> Array:
+        a, b, centre = kept
+        d = _in_rows(parameters[0], kept) - centre
+        rates = jnp.exp(jnp.where(b != 0, d, 0.0))  # what counts nothing may have any rate
+        return jnp.sum(a * (d + 1) - b * rates) + totals[0]
+
+
+def require_finite_counts(*counts: np.ndarray) -> None:
+    """Raises LayoutChangedError where a factor's rows count what is no number: then they are evaluated as written."""
+    if not all(np.isfinite(x).all() for x in counts):
+        raise LayoutChangedError("a factor's rows count what is no number")
+
+
+def as_given(s: np.ndarray, f: np.ndarray) -> Counts:
+    """The counts of a factor, whatever they are."""
+    require_finite_counts(s, f)
+    return s, f, np.zeros_like(s)
+
+
+@dataclass(frozen=True)
 class GammaRate(Loss):
     """Gamma rows of one concentration α: ``Σ α·(η + log y) − y·exp η − log y − log Γ(α)``, η = log rate."""
 
@@ -498,9 +541,11 @@ __all__ = [
     "Loss",
     "Margins",
     "Ordered",
+    "Rates",
     "Rows",
     "Squares",
     "TwoSided",
+    "as_given",
     "bernoulli",
     "binomial",
     "geometric",

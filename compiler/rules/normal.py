@@ -55,10 +55,17 @@ class NormalCells:
 
     def __call__(self, *args: Any) -> Any:
         sources, s = args[: self.n_sources], dict(zip(self.statistics, args[self.n_sources :], strict=True))
-        count, constant, residual = s["totals"]
-        # divided by the scale before they are squared: float32 holds no squares beyond 1e19
+        count, constant, _ = s["totals"]
         inverse = 1.0 if self.scale is None else 1.0 / self._scale(count, sources, s)
-        squares = jnp.square(residual * inverse)
+        squares = self.squares(sources, s, inverse)
+        if self.scale is None:
+            return jnp.sum(-0.5 * squares + constant)
+        return jnp.sum(-0.5 * squares + count * jnp.log(inverse) + constant)
+
+    def squares(self, sources: Sequence[Any], s: dict[str, Any], inverse: Any) -> Any:
+        """The sum of squares over the squared scale, of all rows or by cells; `inverse` is one over the scale."""
+        # divided by the scale before they are squared: float32 holds no squares beyond 1e19
+        squares = jnp.square(s["totals"][2] * inverse)
         k = len(self.local)
         if self.common:
             parts = [jnp.ravel(sources[i])[start:stop] for i, start, stop in self.common]
@@ -74,9 +81,7 @@ class NormalCells:
                 left = left + s["mixed"][i] @ b
             left = jnp.square(left * inverse)
             squares = squares + (left if squares.ndim else jnp.sum(left))
-        if self.scale is None:
-            return jnp.sum(-0.5 * squares + constant)
-        return jnp.sum(-0.5 * squares + count * jnp.log(inverse) + constant)
+        return squares
 
     def _scale(self, count: Any, sources: Sequence[Any], s: dict[str, Any]) -> Any:
         assert self.scale is not None
@@ -102,7 +107,7 @@ def normal(scope: Scope, term: Term) -> Fusion | Refused:
         )
     if scope.values is None:
         return Refused("the data are traced by jax, and the statistics are computed on the host")
-    return _Fit(scope, term, mean, spread).fusion()
+    return NormalFit(scope, term, mean, spread).fusion()
 
 
 def _is_one_column(form: LinearForm) -> bool:
@@ -127,7 +132,7 @@ class _Column:
 SCALE = -1  # the scale's block, which is none of the predictor's
 
 
-class _Fit:
+class NormalFit:
     """One term on its way to statistics."""
 
     def __init__(self, scope: Scope, term: Term, mean: LinearForm, spread: LinearForm) -> None:
@@ -178,7 +183,7 @@ class _Fit:
             runs([(c.source, int(c.positions[0])) for c in common]),
             None if scale is None else _entry(scale, entries),
         )
-        return Fusion(self._emit(kernel, formula), *self._notation(kernel), layout.size)
+        return Fusion(self.emitted(kernel, formula), *self.notation(kernel), layout.size)
 
     def _columns(self, b: int, block: Block, frontier: Sequence[Node]) -> list[_Column]:
         positions, source = self.values[block.index], self.place[frontier[block.source]]
@@ -211,13 +216,17 @@ class _Fit:
         one_row_each = cells.size > 1 and cells.occupied >= n
         return not one_row_each and _cost(kernel) <= WORTH * n * (2 * sum(k for k, _ in kernel.blocks) + 7)
 
-    def _emit(self, kernel: NormalStatistics, formula: NormalCells) -> Node:
+    def emitted(self, kernel: NormalStatistics, formula: NormalCells) -> Node:
+        """The node of the sum over rows."""
+        return emit(self.scope, self.term, kernel, kernel.shapes(), self.data(kernel), formula, self.sources)
+
+    def data(self, kernel: NormalStatistics) -> list[Node]:
+        """What the kernel is called with."""
         value = raveled(self.scope.builder, self.term.value, self.term.rows)
         args = [x for x in (value, self.mean.offset, self.term.weight, self.factor) if x is not None]
         for block in self.mean.blocks:
             args += [block.index] if block.coefficient is None else [block.index, block.coefficient]
-        args += [self.scale_block.index] if kernel.scale_varies and self.scale_block else []
-        return emit(self.scope, self.term, kernel, kernel.shapes(), args, formula, self.sources)
+        return args + ([self.scale_block.index] if kernel.scale_varies and self.scale_block else [])
 
     def _not_worth(self, layout: Layout) -> Refused:
         computed = {
@@ -236,7 +245,7 @@ class _Fit:
         is_code = isinstance(source.op, Apply) and not is_affine(source, self.scope.known)
         return is_code and array_type(source).size >= self.term.n
 
-    def _notation(self, kernel: NormalStatistics) -> tuple[str, tuple[Node, ...]]:
+    def notation(self, kernel: NormalStatistics) -> tuple[str, tuple[Node, ...]]:
         """In the field's notation, and the nodes that it names: the scale and then the coefficients."""
         scale = [] if self.scale_source is None else [self.sources[self.scale_source]]
         named = (*scale, *self.mean.frontier)
@@ -262,4 +271,4 @@ def _cost(kernel: NormalStatistics) -> int:
     return cells * (k * (k + 1) + 2 * k * p + 3 * k) + p * (p + 1) + 3 * p + 6 + gathers
 
 
-__all__ = ["CLASSES", "NormalCells", "normal"]
+__all__ = ["CLASSES", "NormalCells", "NormalFit", "normal"]

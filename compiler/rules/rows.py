@@ -167,6 +167,16 @@ def rows(scope: Scope, term: Term) -> Fusion | Refused:
     return _Fit(scope, term, form, read).fusion()
 
 
+def rows_of(scope: Scope, term: Term, loss: Loss, parameter: Node, known: Sequence[Node]) -> Fusion | Refused:
+    """The rows of a loss that a rule chose itself: ``term.value`` and `known` are what the loss keeps of them."""
+    form = row_form(scope.builder, [parameter], scope.known, term.rows)
+    fit = _Fit(scope, term, form, _Read(loss, [parameter], known=known))
+    kept = zip(fit.args, fit.values, strict=True)
+    if not all(np.isfinite(x).all() for node, x in kept if node is term.value or node in known):
+        return Refused("what its rows count is no number, or not all of them are on one curve")
+    return fit.fusion()
+
+
 @dataclass(frozen=True)
 class _Read:
     """A loss, the parameters of rows, those that all rows share, and the known ones that it keeps."""
@@ -272,7 +282,7 @@ class _Fit:
         except LayoutChangedError as error:
             return Refused(str(error))
         distinct = self._distinct(read)
-        if distinct is not None:
+        if distinct is not None and bucket(distinct) < self.term.n:
             kernel = self._kernel(bucket(distinct), True, read.positions)
         elif self._gains():
             kernel = self._kernel(self.term.n, False, read.positions)
@@ -401,4 +411,4 @@ def _constant_value(block: Block) -> np.ndarray:
     return np.asarray(block.index.op.value)
 
 
-__all__ = ["CLASSES", "RowTerms", "rows"]
+__all__ = ["CLASSES", "RowTerms", "rows", "rows_of"]

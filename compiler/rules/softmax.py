@@ -114,6 +114,8 @@ def softmax(scope: Scope, term: Term) -> Fusion | Refused:
     if not counted.any():
         return Refused("none of its rows counts")
     distinct = count_distinct([x[counted] for v in values for x in v.T], int(counted.sum()), int(FEWER * term.n))
+    if distinct is not None and bucket(distinct) >= term.n:
+        distinct = None
     kernel = CategoryRows(
         term.rows,
         sum(p.width for p in parts),

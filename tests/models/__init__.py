@@ -64,6 +64,7 @@ MODELS: tuple[Model, ...] = (
     Model("zero_sum", supports.zero_sum, supports.zero_sum_data),
     Model("many_families", supports.many_families, supports.many_families_data),
     Model("factors", factors.factors, factors.factors_data),
+    Model("summed_factors", factors.summed_factors, factors.summed_factors_data),
     Model("deterministic_chain", factors.deterministic_chain, factors.deterministic_chain_data),
     Model("one_latent", factors.one_latent, factors.one_latent_data),
     Model("mixture", mixtures.mixture, mixtures.mixture_data),

@@ -24,6 +24,26 @@ def factors_data() -> dict[str, np.ndarray]:
     return {"y": np.array([0.3, 2.5, -0.7])}
 
 
+def summed_factors(ppl: ModuleType, X: Array, y: Array, k: Array, g: Array, w: Array) -> None:
+    """Rows of normal, Poisson and logistic regressions and a dot product, each summed in one factor."""
+    b = ppl.sample("b", dist.Normal(jnp.zeros(2), 1).to_event(1))
+    a = ppl.sample("a", dist.Normal(jnp.zeros(3), 1).to_event(1))
+    s = ppl.sample("s", dist.HalfNormal(1))
+    r, eta = y - X @ b, a[g]
+    ppl.factor("squares", -0.5 * jnp.sum((r / s) ** 2) - y.shape[0] * jnp.log(s) - jnp.sum(jnp.abs(r)))
+    ppl.factor("counts", jnp.sum(k * eta - jnp.exp(eta)))
+    ppl.factor("dot", jnp.dot(w, y - eta) / s)
+    with ppl.plate("rows", y.shape[0]), ppl.handlers.mask(mask=k > 0):
+        ppl.factor("sides", (k > 1) * eta - jnp.log1p(jnp.exp(eta)))
+
+
+def summed_factors_data() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(8)
+    X, g = rng.normal(size=(30, 2)), rng.choice([0, 2], 30)
+    rows = {"y": rng.normal(size=30), "k": rng.poisson(2.0, 30).astype(float), "w": rng.normal(size=30)}
+    return {"X": X, "g": g} | rows
+
+
 def deterministic_chain(ppl: ModuleType, x: Array, y: Array | None = None) -> Array:
     """rate_i = exp(a x_i), its sum named too, and both feed sites further down."""
     a = ppl.sample("a", dist.Normal(0, 0.5))

@@ -414,7 +414,7 @@ NEAR = {
     rate_of_an_offset: "Σλ",
     rate_of_an_enormous_offset: "its parameter rate is computed row by row",
     times_of_an_enormous_offset: "its parameter rate is computed row by row",
-    an_index_of_latents: "−Σ log(1 + exp ∓η)",
+    an_index_of_latents: "−Σlog(1 + exp ∓η)",
     concentrations_of_groups: "its concentration is not known",
     shapes_of_groups: "Gamma(y_i)",
     trials_of_latents: "NegativeBinomialLogits(y_i)",
