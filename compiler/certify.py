@@ -85,16 +85,29 @@ def certify(
         ModelError: there is neither a bijection nor a prior draw.
     """
     latents = Latents(rolled(history), slots)
-    stages = [stage_of(graph, case, latents) for _, graph in history]
+    different, place = _different([graph for _, graph in history])
+    stages = [stage_of(graph, case, latents) for graph in different]
     evaluate = evaluation(stages, case.params)
     rows: list[Row] = []
     whole: set[str] = set()
     for point in range(points):
         truth = _Truth(reference, exact, latents, point)
         whole |= truth.whole
-        for (name, _), stage, got in zip(history, stages, evaluate(truth.at), strict=True):
-            rows.append(_compare(name, stage.unconstrained, got, truth, point))
+        answers = evaluate(truth.at)
+        for (name, _), i in zip(history, place, strict=True):
+            rows.append(_compare(name, stages[i].unconstrained, answers[i], truth, point))
     return Certificate(tuple(rows), tuple(sorted(whole)))
+
+
+def _different(graphs: Sequence[Graph]) -> tuple[list[Graph], list[int]]:
+    """The graphs without those in which a pass found nothing to do, and which of them each one is."""
+    found: list[Graph] = []
+    place = []
+    for graph in graphs:
+        if not found or (graph.nodes, graph.outputs) != (found[-1].nodes, found[-1].outputs):
+            found.append(graph)
+        place.append(len(found) - 1)
+    return found, place
 
 
 def random_point(point: int, dim: int) -> np.ndarray:
