@@ -18,7 +18,7 @@ from numpyro.distributions import Unit
 from plait.compiler.binding import known_nodes
 from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
-from plait.compiler.rules import factors, iid, multivariate_normal, normal, picked, rows, softmax
+from plait.compiler.rules import covariance, factors, iid, multivariate_normal, normal, picked, rows, softmax
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
 from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
 from plait.ir.ops import AddN, LogProb, Sum, Value
@@ -31,6 +31,7 @@ RULES: tuple[tuple[tuple[type, ...], Rule], ...] = (
     (normal.CLASSES, normal.normal),
     (iid.CLASSES, iid.iid),
     (multivariate_normal.CLASSES, multivariate_normal.multivariate_normal),
+    (covariance.CLASSES, covariance.covariance),
     (rows.CLASSES, rows.rows),
     (picked.CLASSES, picked.picked),
     (softmax.CLASSES, softmax.softmax),
