@@ -461,10 +461,10 @@ def main() -> None:
         for model in options.models:
             status.update(model)
             records += measured(model, options.rounds)
+            if options.json:  # after each, as the whole takes minutes
+                options.json.write_text(json.dumps(records, indent=1))
     console.print(table(records))
     console.print(summary(records))
-    if options.json:
-        options.json.write_text(json.dumps(records, indent=1))
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ import numpy as np
 from plait.compiler import jax_compat as compat
 from plait.compiler.analysis.frontier import moves
 from plait.compiler.importer import Builder
+from plait.compiler.stable.functions import softplus
+from plait.compiler.stable.match import match
 from plait.compiler.staged import struct
 from plait.ir.graph import Node, make
 from plait.ir.ops import Apply, Const, Item, array_type
+from plait.ir.types import ArrayType
 
 EXP, SOFTPLUS = "exp", "softplus"
 
@@ -77,6 +80,10 @@ class Curves:
             return self._of(EXP, 1, 1, args[0])
         if name == "logaddexp":
             return next((self._of(SOFTPLUS, 1, 1, b) for a, b in (args, args[::-1]) if _constant(a) == 0), None)
+        if name == "add":  # as `stabilize` writes it
+            t = array_type(node)
+            whole = match(softplus, node, (ArrayType(t.dtype, t.shape),))
+            return None if whole is None else self._of(SOFTPLUS, 1, 1, whole[0])
         if name not in ("log", "log1p"):
             return None
         guards, x = self._unguarded(args[0])
