@@ -101,16 +101,16 @@ class Explanation:
         return Group(*parts)
 
 
-LEGEND = {  # symbols of the rules' notation
-    "n": "n: rows",
+LEGEND = {  # what is in the rules' notation, and in no name of a model
+    "n·": "n: rows",
     "Σ": "Σ: over rows",
-    "R": "R: triangular factor of the design",
+    "‖R": "R: triangular factor of the design",
     "φ̂": "φ̂: least-squares fit",
     "RSS": "RSS: its residual sum of squares",
-    "T": "TᵀT: scatter matrix",
+    "Tᵀ": "TᵀT: scatter matrix",
     "ȳ": "ȳ: mean",
     "Zᵀw": "Zᵀw: what each coefficient counts",
-    "_c": "c: cell, the rows with the same parameters",
+    "Σ_c": "c: cell, the rows with the same parameters",
     "Σ_k exp": "k: component, value and gradient share exp",
 }
 

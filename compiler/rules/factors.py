@@ -87,7 +87,8 @@ def _refused(found: Sequence[Addend], known: set[Node]) -> Refused:
     rows = max((array_type(a.node).size for a in found if a.node not in known), default=1)
     if rows <= 1:
         return Refused("no sum over its rows can be computed before they are known")
-    return Refused(f"its {rows:,} rows are neither squares nor canonical in what is affine in fewer numbers")
+    forms = "squares, multiples, exp or log(1 + exp) of an affine expression"
+    return Refused(f"its {rows:,} rows are not sums of {forms}")
 
 
 # -- what stands for an addend ---------------------------------------------------------------------------------

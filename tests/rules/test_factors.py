@@ -589,7 +589,7 @@ def test_a_scalar_counts_once_for_each_row() -> None:
 
 # -- near misses ---------------------------------------------------------------------------------------------
 
-CANONICAL = f"its {N} rows are neither squares nor canonical in what is affine in fewer numbers"
+CANONICAL = f"its {N} rows are not sums of squares, multiples, exp or log(1 + exp) of an affine expression"
 NEAR = {
     "a third power": (lambda v, d: jnp.sum(residual(v, d) ** 3), B, CANONICAL),
     "an absolute value": (lambda v, d: -jnp.sum(jnp.abs(residual(v, d))), B, CANONICAL),
