@@ -4,6 +4,8 @@
 inside JAX's own loops and branches, and `EMPTY` has no site. All latents are continuous.
 """
 
+import os
+
 from . import (
     branching,
     control,
@@ -21,7 +23,7 @@ from . import (
 )
 from .model import Array, Data, Model, ModelFn
 
-__all__ = ["EMPTY", "MODELS", "SCAN_MODELS", "Array", "Data", "Model", "ModelFn"]
+__all__ = ["EMPTY", "MODELS", "SCAN_MODELS", "Array", "Data", "Model", "ModelFn", "some"]
 
 MODELS: tuple[Model, ...] = (
     # Half-Cauchy scale: no moments.
@@ -95,3 +97,8 @@ SCAN_MODELS: tuple[Model, ...] = (
 )
 
 EMPTY = Model("empty", factors.empty, factors.empty_data)
+
+
+def some(models: tuple[Model, ...]) -> tuple[Model, ...]:
+    """A third of the models where all of them have run already in a similar test; all in `.ci/matrix`."""
+    return models if os.environ.get("PLAIT_EVERY_MODEL") else models[::3]
