@@ -23,6 +23,7 @@ from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_names, member_shapes, member_slots, unstacked
+from plait.compiler.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import InternalError, ModelError, ValueNamesError
@@ -31,12 +32,14 @@ from plait.ir.ops import Deterministic, Input, Param, Site, Value, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Loc, Shape
 from plait.runtime import params as param_sites
+from plait.runtime import stan
 from plait.runtime.boundary import given_sites, latent_values
 from plait.runtime.data import rebound_arrays
-from plait.runtime.given import draws_shape, flat_vector, one_key
+from plait.runtime.given import draws_shape, flat_vector, one_key, one_number
 from plait.runtime.names import flat_names, leading_axes, require_dict
 from plait.runtime.program import Program
 from plait.runtime.start import RADIUS, TRIES
+from plait.runtime.tempered import Tempered
 
 Params = Mapping[str, Any]
 
@@ -109,6 +112,34 @@ class CompiledModel:
     def names(self) -> tuple[str, ...]:
         """Names of the flat vector's entries, in its order: ``('mu', 'theta[0]', …)``."""
         return flat_names(self._slots, self._program.families)
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Names of the constrained values' entries as Stan and BridgeStan write them: ``mu``, ``theta.1``, ``L.2.1``.
+
+        Indices count from 1, the first one fastest; `param_constrain` gives the values in this order.
+        """
+        return tuple(n for name, shape in self.shapes.items() for n in stan.column_major(name, shape))
+
+    @property
+    def param_unc_names(self) -> tuple[str, ...]:
+        """Names of the flat vector's entries in its order, with Stan's indices from 1: `names` in other letters."""
+        return flat_names(self._slots, self._program.families, stan.dotted)
+
+    def param_constrain(self, z: Any) -> Any:
+        """The constrained values of a flat vector as one vector, in the order of `param_names`.
+
+        Args:
+            z: shape (..., dim).
+
+        Returns:
+            Shape (..., number of names).
+        """
+        return stan.joined(self.constrain(z), self.shapes, self.dtype)
+
+    def param_unconstrain(self, theta: Any) -> Any:
+        """The flat vector, of shape (..., dim), of constrained values in the order of `param_names`."""
+        return self.unconstrain(stan.split(theta, self.shapes))
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -228,18 +259,77 @@ class CompiledModel:
         terms = at._program.terms(at._for(function), self._given(params), at._ordered(values))
         return unstacked({name: terms[name] for name in function.results}, at._program.families)
 
-    def log_density(self, z: Any, params: Params | None = None) -> Any:
-        """Log density of the flat unconstrained vector, with the Jacobian of `constrain` (nats, a scalar).
+    def log_density(self, z: Any, params: Params | None = None, *, jacobian: bool = True, propto: bool = False) -> Any:
+        """Log density of the flat unconstrained vector (nats, a scalar).
+
+        Args:
+            z: shape (dim,).
+            params: values of `param` sites, default their initial ones.
+            jacobian: whether to add log|det| of `constrain`'s Jacobian, which makes it a density of z. Without, its
+                mode is that of the constrained values.
+            propto: whether to leave addends out that depend neither on z nor on params.
+        """
+        at = self._summing(jacobian, propto)
+        return at._program.log_density(at._density_known, self._given(params), self._vector(z))
+
+    def log_density_and_grad(
+        self, z: Any, params: Params | None = None, *, jacobian: bool = True, propto: bool = False
+    ) -> tuple[Any, Any]:
+        """`log_density` and its gradient, of shape (dim,), in one pass."""
+        at = self._summing(jacobian, propto)
+        value, grad = at._program.log_density_and_grad(at._density_known, self._given(params), self._vector(z))
+        return value, grad
+
+    def hessian(self, z: Any, params: Params | None = None, *, jacobian: bool = True) -> Any:
+        """The Hessian of `log_density`, of shape (dim, dim)."""
+        at = self._summing(jacobian, False)
+        return at._program.hessian(at._density_known, self._given(params), self._vector(z))
+
+    def hvp(self, z: Any, v: Any, params: Params | None = None, *, jacobian: bool = True) -> Any:
+        """The Hessian of `log_density` times a vector v of shape (dim,), at the cost of a few gradients."""
+        at = self._summing(jacobian, False)
+        return at._program.hvp(at._density_known, self._given(params), self._vector(z), self._vector(v))
+
+    def log_prior(self, z: Any, params: Params | None = None, *, jacobian: bool = True) -> Any:
+        """Log density of the latents alone (nats, a scalar): of what `sample` draws.
+
+        Args:
+            z: shape (dim,).
+            params: values of `param` sites, default their initial ones.
+            jacobian: as for `log_density`.
+        """
+        return self._of(PRIOR if jacobian else Part(likelihood=False, jacobian=False)).log_density(z, params)
+
+    def total_log_likelihood(self, z: Any, params: Params | None = None) -> Any:
+        """The rest of `log_density`: observed sites and factors, masked and scaled, summed (nats, a scalar).
+
+        `log_likelihood` has it by observation.
 
         Args:
             z: shape (dim,).
             params: values of `param` sites, default their initial ones.
         """
-        return self._program.log_density(self._density_known, self._given(params), self._vector(z))
+        return self._of(LIKELIHOOD).log_density(z, params)
 
-    def log_density_and_grad(self, z: Any, params: Params | None = None) -> tuple[Any, Any]:
-        """`log_density` and its gradient, of shape (dim,), in one pass."""
-        value, grad = self._program.log_density_and_grad(self._density_known, self._given(params), self._vector(z))
+    def log_det_jacobian(self, z: Any, params: Params | None = None) -> Any:
+        """log|det| of the Jacobian of `constrain` (nats, a scalar): `log_density` with it minus without."""
+        return self._of(JACOBIAN).log_density(z, params)
+
+    def tempered_log_density(self, z: Any, beta: Any, params: Params | None = None) -> Any:
+        """``log_prior + beta · total_log_likelihood`` (nats, a scalar), with the Jacobian; the prior alone at 0.
+
+        Args:
+            z: shape (dim,).
+            beta: inverse temperature, a scalar; it may be traced.
+            params: values of `param` sites, default their initial ones.
+        """
+        functions, known = self._tempered
+        return functions.log_density(*known, self._given(params), self._vector(z), self._scalar(beta))
+
+    def tempered_log_density_and_grad(self, z: Any, beta: Any, params: Params | None = None) -> tuple[Any, Any]:
+        """`tempered_log_density` and its gradient with respect to z, of shape (dim,)."""
+        functions, known = self._tempered
+        value, grad = functions.log_density_and_grad(*known, self._given(params), self._vector(z), self._scalar(beta))
         return value, grad
 
     # -- sampling ---------------------------------------------------------------------------------------
@@ -389,6 +479,32 @@ class CompiledModel:
     def _for(self, function: Any) -> tuple[Any, ...]:
         """What a function reads of `prepare`'s results."""
         return tuple(self._known[i] for i in function.uses)
+
+    def _of(self, part: Part) -> CompiledModel:
+        """This model with a part of its log density."""
+        if part not in self._parts:
+            self._require_density()
+            data = None if any(map(is_tracer, self._data)) else self._data
+            bound = CompiledModel.bound(self._program.of(part, data), self._data)
+            self._parts[part] = replace(bound, _params=self._params)
+        return self._parts[part]
+
+    @cached_property
+    def _parts(self) -> dict[Part, CompiledModel]:
+        return {}
+
+    def _summing(self, jacobian: bool, propto: bool) -> CompiledModel:
+        return self if jacobian and not propto else self._of(Part(jacobian=jacobian, constants=not propto))
+
+    @cached_property
+    def _tempered(self) -> tuple[Tempered, tuple[Any, Any]]:
+        """The functions, and what prior and likelihood know of the data."""
+        prior, likelihood = self._of(PRIOR), self._of(LIKELIHOOD)
+        functions = self._program.tempered(prior._program, likelihood._program)
+        return functions, (prior._density_known, likelihood._density_known)
+
+    def _scalar(self, beta: Any) -> Any:
+        return one_number(beta, self.dtype, "beta")
 
     @cached_property
     def _density_known(self) -> tuple[Any, ...]:

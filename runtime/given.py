@@ -83,6 +83,18 @@ def flat_vector(z: Any, dim: int, dtype: Any, batched: bool) -> Any:
     return array if array.dtype == dtype else in_dtype(array, dtype, "the flat vector")
 
 
+def one_number(value: Any, dtype: Any, what: str) -> Any:
+    """A scalar.
+
+    Raises:
+        ValueNamesError: it is an array, or no real number.
+    """
+    array = numbers(value, what)
+    if array.shape != ():
+        raise ValueNamesError(f"{what} is one number, got an array of shape {array.shape}; use jax.vmap for several")
+    return in_dtype(array, dtype, what)
+
+
 def one_key(key: Any) -> Any:
     """A single random key.
 
@@ -116,4 +128,4 @@ def draws_shape(shape: Any) -> Shape:
     return sizes
 
 
-__all__ = ["draws_shape", "flat_vector", "in_dtype", "numbers", "one_key", "Where"]
+__all__ = ["draws_shape", "flat_vector", "in_dtype", "numbers", "one_key", "one_number", "Where"]

@@ -17,25 +17,33 @@ from plait.ir.types import Loc, Shape
 from plait.runtime.given import numbers
 
 
-def flat_names(slots: Sequence[Slot], families: Mapping[str, Stack]) -> tuple[str, ...]:
-    """``mu``, ``theta[0]``, ``L[0,1]``: one for each entry of the unconstrained vector."""
-    return tuple(name for slot in slots for name in _slot_names(slot, families.get(slot.name)))
-
-
-def _slot_names(slot: Slot, family: Stack | None) -> Iterable[str]:
-    shape = slot.unconstrained.shape
-    if family is None:
-        return entry_names(slot.name, shape)
-    own = family.member(shape)
-    each = np.array([list(entry_names(member, own)) for member in family.names], dtype=object)
-    by_member = each.reshape(len(family.names), *own)
-    return list(np.moveaxis(by_member, 0, family.axis).ravel())
-
-
 def entry_names(name: str, shape: Shape) -> Iterable[str]:
     """A name for each entry of an array in C order; a scalar has the site's own."""
     for index in itertools.product(*map(range, shape)):
         yield f"{name}[{','.join(map(str, index))}]" if index else name
+
+
+def flat_names(
+    slots: Sequence[Slot], families: Mapping[str, Stack], entries: Callable[[str, Shape], Iterable[str]] = entry_names
+) -> tuple[str, ...]:
+    """``mu``, ``theta[0]``, ``L[0,1]``: one for each entry of the unconstrained vector.
+
+    Args:
+        slots: of the vector.
+        families: the sites that loops made.
+        entries: names of an array's entries in C order, given its site and shape.
+    """
+    return tuple(name for slot in slots for name in _slot_names(slot, families.get(slot.name), entries))
+
+
+def _slot_names(slot: Slot, family: Stack | None, entries: Callable[[str, Shape], Iterable[str]]) -> Iterable[str]:
+    shape = slot.unconstrained.shape
+    if family is None:
+        return entries(slot.name, shape)
+    own = family.member(shape)
+    each = np.array([list(entries(member, own)) for member in family.names], dtype=object)
+    by_member = each.reshape(len(family.names), *own)
+    return list(np.moveaxis(by_member, 0, family.axis).ravel())
 
 
 def require_dict(given: Any, what: str) -> None:

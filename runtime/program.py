@@ -14,12 +14,14 @@ from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.gradient import value_and_grad
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
+from plait.compiler.parts import WHOLE, Part, passes_of
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
 from plait.ir.graph import Graph, Op
 from plait.ir.ops import Value
 from plait.ir.types import ArrayType
 from plait.runtime.start import find_start
+from plait.runtime.tempered import Tempered
 
 Jitted = Callable[..., Any]
 
@@ -40,6 +42,7 @@ class Program:
         families: where the user's sites are in the values of families.
         switches: optional passes by name, False for those that are off.
         notes: sentences of the trace, such as why it has an ordinary loop.
+        part: which addends `log_density` sums.
     """
 
     traced: Graph
@@ -51,6 +54,7 @@ class Program:
     families: dict[str, Stack]
     switches: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    part: Part = WHOLE
 
     @cached_property
     def computed(self) -> Jitted:
@@ -70,12 +74,26 @@ class Program:
     @cached_property
     def log_density(self) -> Jitted:
         """Of (known, params, z)."""
-        return jax.jit(self._density)
+        return jax.jit(self.density)
 
     @cached_property
     def log_density_and_grad(self) -> Jitted:
         """Of (known, params, z); the gradient is with respect to z."""
-        return jax.jit(value_and_grad(self._density))
+        return jax.jit(value_and_grad(self.density))
+
+    @cached_property
+    def hessian(self) -> Jitted:
+        """Of (known, params, z): with respect to z."""
+        return jax.jit(jax.hessian(self.density, argnums=2))
+
+    @cached_property
+    def hvp(self) -> Jitted:
+        """Of (known, params, z, v): the Hessian with respect to z times v, forward over reverse."""
+
+        def product(known: Any, params: Any, z: Any, v: Any) -> Any:
+            return jax.jvp(jax.grad(partial(self.density, known, params)), (z,), (v,))[1]
+
+        return jax.jit(product)
 
     @cached_property
     def values(self) -> Jitted:
@@ -92,7 +110,7 @@ class Program:
         """Of (known, params, keys (n,)): n points and whether each is usable."""
         slots, dtype = self.lowered.slots, self.lowered.log_joint.results[""].type.dtype  # type: ignore[union-attr]
         dim = sum(slot.unconstrained.size for slot in slots)
-        value_and_grad = jax.value_and_grad(self._density, argnums=2)
+        value_and_grad = jax.value_and_grad(self.density, argnums=2)
 
         def many(known: Any, params: Any, keys: Any) -> Any:
             return jax.vmap(partial(find_start, partial(value_and_grad, known, params), dim, dtype))(keys)
@@ -125,7 +143,7 @@ class Program:
         if not self.lowered.kernels:
             return
         yield from [program for kernels, program in self._relatives.items() if kernels]
-        built = replace(build(self.traced, self.switches, self.arguments, data=data), notes=self.notes)
+        built = self._again(data)
         yield self._relatives.setdefault(tuple(n.op for n in built.lowered.kernels), built)  # what is compiled is kept
 
     @cached_property
@@ -136,7 +154,34 @@ class Program:
     @cached_property
     def on_traced_data(self) -> Program:
         """The program without statistics of the host, for data that the caller's jit or vmap traces."""
-        return replace(build(self.traced, self.switches, self.arguments), notes=self.notes)
+        return self._again(None)
+
+    def _again(self, data: Sequence[Any] | None) -> Program:
+        return replace(build(self.traced, self.switches, self.arguments, data=data, part=self.part), notes=self.notes)
+
+    def of(self, part: Part, data: Sequence[Any] | None) -> Program:
+        """The program whose log density is a part of this one's.
+
+        Args:
+            part: which addends.
+            data: what the statistics of the host are laid out for; without, there are none.
+        """
+        key = part, data is None
+        if key not in self._parts:
+            self._parts[key] = build(self.traced, self.switches, self.arguments, data=data, part=part)
+        return self._parts[key]
+
+    @cached_property
+    def _parts(self) -> dict[tuple[Part, bool], Program]:
+        return {}
+
+    def tempered(self, prior: Program, likelihood: Program) -> Tempered:
+        """The functions of both, prior + beta · likelihood, compiled once for all data that these programs fit."""
+        return self._tempered.setdefault((prior, likelihood), Tempered(prior.density, likelihood.density))
+
+    @cached_property
+    def _tempered(self) -> dict[tuple[Program, Program], Tempered]:
+        return {}
 
     @cached_property
     def unscaled(self) -> Program:
@@ -148,7 +193,8 @@ class Program:
         kept = {"simplify", "reroll"} & {name for name, _ in self.history}
         return build(traced, {p.name: p.name in kept for p in PIPELINE if p.optional}, self.arguments)
 
-    def _density(self, known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
+    def density(self, known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
+        """`log_density`, not jitted."""
         return _required(self.lowered.log_density).only(known, params, (z,))
 
 
@@ -158,6 +204,7 @@ def build(
     arguments: Arguments,
     on_graph: Callable[[str, Graph], None] = lambda name, graph: None,
     data: Sequence[Any] | None = None,
+    part: Part = WHOLE,
 ) -> Program:
     """The program of a traced graph: passes, then lower.
 
@@ -167,6 +214,7 @@ def build(
         arguments: of the model.
         on_graph: called with each pass's name and result.
         data: what the statistics of the host are laid out for; without, there are none.
+        part: which addends of the log density are summed.
     """
     history = [("trace", traced)]
 
@@ -174,11 +222,13 @@ def build(
         history.append((name, graph))
         on_graph(name, graph)
 
-    density = run_passes(traced, PIPELINE, switches, record, data)
+    density = run_passes(traced, passes_of(part), switches, record, data)
     names = [name for name, _ in history]
     model = history[names.index("density") - 1][1]
     latents = {op.name: op.type for op in density.ops(Value)}
-    return Program(traced, model, lower(density), tuple(history), arguments, latents, stacks(model), switches)
+    return Program(
+        traced, model, lower(density), tuple(history), arguments, latents, stacks(model), switches, part=part
+    )
 
 
 def _batched(function: Function, known: Any, params: Any, z: Any) -> dict[str, Any]:
