@@ -130,6 +130,17 @@ def test_without_jacobian_the_mode_is_that_of_the_constrained_values():
     assert abs(compiled.log_density_and_grad(at_mode)[1][0]) > 0.1
 
 
+def test_an_observation_outside_its_support_is_impossible_for_the_likelihood_alone():
+    def model(y):
+        log_rate = plait.sample("log_rate", dist.Normal(0, 1))
+        plait.sample("y", dist.Uniform(0, jnp.exp(log_rate)), obs=y)
+
+    compiled = plait.compile(model, 5.0)
+    z = np.array([0.1])
+    assert compiled.total_log_likelihood(z) == -jnp.inf
+    assert_allclose(compiled.log_prior(z), stats.norm.logpdf(0.1), rtol=1e-12)
+
+
 # -- tempered -------------------------------------------------------------------------------------------
 
 
