@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import evaluate
@@ -43,7 +44,11 @@ def value_and_grad(density: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     def call(known: Sequence[Any], params: Sequence[Any], z: Any) -> tuple[Any, Any]:
         arguments = (known, params, z)
         closed = jax.make_jaxpr(jax.value_and_grad(density, argnums=2))(*arguments)
-        graph = join_sums(imported(closed))
+        written = imported(closed)
+        graph = join_sums(written)
+        if graph is written:
+            value, gradient = jaxpr_as_fun(closed)(*jax.tree.leaves(arguments))
+            return value, gradient
         given = dict(zip(graph.of(Input), jax.tree.leaves(arguments), strict=True))
         value, gradient = evaluate(graph, given, graph.named(Role.RESULT).values())
         return value, gradient
@@ -54,6 +59,8 @@ def value_and_grad(density: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
 def join_sums(graph: Graph) -> Graph:
     """Sums small arrays of one shape in one loop: ``reduce_sum x; reduce_sum y  ⇒  sums x, y``."""
     depths, groups = _depths_and_groups(graph)
+    if not groups:
+        return graph
     group_of = {node: group for group in groups for node in group}
     env: dict[Node, Node] = {}
     nodes: list[Node] = []

@@ -46,7 +46,7 @@ def made_stable(graph: Graph) -> list[Place]:
 
 def _rewritten(graph: Graph) -> tuple[Graph, list[Place]]:
     """The new graph, and what is new in it."""
-    rewriting = Rewriting()
+    rewriting = Rewriting(graph)
     inside: list[Place] = []
     for node in graph:
         answer = _answer(rewriting, node)

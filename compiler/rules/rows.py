@@ -41,8 +41,8 @@ from plait.compiler.rules.parameters import runs
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
 from plait.compiler.stable.facts import PROBIT
-from plait.compiler.stable.match import match
-from plait.ir.graph import Node
+from plait.compiler.stable.rewriting import first_fact, primitives
+from plait.ir.graph import Node, ancestors
 from plait.ir.ops import Const, array_type
 from plait.ir.types import ArrayType
 
@@ -215,11 +215,8 @@ def _loss(scope: Scope, term: Term) -> _Read | None:
 def _probit(scope: Scope, logits: Node) -> Node | None:
     """η where the logits are those of Φ(η), as `stabilize` writes them."""
     t = array_type(logits)
-    for fact in PROBIT:
-        found = match(fact.expression, logits, (ArrayType(t.dtype, t.shape),))
-        if found is not None:
-            return scope.code(fact.becomes, found)
-    return None
+    found = first_fact(PROBIT, logits, primitives(ancestors([logits])), (ArrayType(t.dtype, t.shape),))
+    return None if found is None else scope.code(found[0].becomes, found[1])
 
 
 def _loss_of_rate(scope: Scope, term: Term, log_rate: Node) -> _Read | None:

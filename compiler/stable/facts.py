@@ -32,13 +32,26 @@ from plait.compiler.stable.functions import (
 Function = Callable[..., Any]
 
 
+_ANY: frozenset[str] = frozenset()
+_ERF = frozenset({"erf", "erfc"})
+
+
 @dataclass(frozen=True)
 class Fact:
-    """An expression of scalars, what is wanted of it, and what says the same."""
+    """An expression of scalars, what is wanted of it, and what says the same.
+
+    Attributes:
+        name: for users.
+        expression: as they write it.
+        becomes: of the same variables.
+        needs: primitives of which the expression has one: in a graph without them it need not be traced, which for
+            some costs more than a model. Empty: whatever.
+    """
 
     name: str
     expression: Function
     becomes: Function
+    needs: frozenset[str] = _ANY
 
 
 # -- the ways to write a probability ---------------------------------------------------------------------
@@ -73,6 +86,7 @@ class Probability:
     log_complement: Function  # log(1 − p)
     log_texts: tuple[str, str]
     logit: Function
+    needs: frozenset[str] = _ANY  # as of a fact
 
 
 PROBABILITIES: tuple[Probability, ...] = (
@@ -99,6 +113,7 @@ PROBABILITIES: tuple[Probability, ...] = (
         lambda x: log_ndtr(-x),
         ("log_ndtr(x)", "log_ndtr(−x)"),
         lambda x: log_ndtr(x) - log_ndtr(-x),
+        _ERF,
     ),
     Probability(
         "½·erfc(x)",
@@ -107,6 +122,7 @@ PROBABILITIES: tuple[Probability, ...] = (
         lambda z: log_half_erfc(-z),
         ("log_ndtr(−√2·x)", "log_ndtr(√2·x)"),
         lambda z: log_half_erfc(z) - log_half_erfc(-z),
+        _ERF,
     ),
     Probability(
         "½·(1 + erf(x))",
@@ -115,6 +131,7 @@ PROBABILITIES: tuple[Probability, ...] = (
         log_half_erfc,
         ("log_ndtr(√2·x)", "log_ndtr(−√2·x)"),
         lambda z: log_half_erfc(-z) - log_half_erfc(z),
+        _ERF,
     ),
 )
 
@@ -131,13 +148,13 @@ def _negative(form: Function) -> Function:
 
 # Where `log` is taken of the expression. The first row that fits counts.
 LOG: tuple[Fact, ...] = (
-    *(Fact(f"log({p.text}) → {p.log_texts[0]}", form, p.log) for p in PROBABILITIES for form in p.forms),
+    *(Fact(f"log({p.text}) → {p.log_texts[0]}", form, p.log, p.needs) for p in PROBABILITIES for form in p.forms),
     *(
-        Fact(f"log(1 − {p.text}) → {p.log_texts[1]}", _complement(form), p.log_complement)
+        Fact(f"log(1 − {p.text}) → {p.log_texts[1]}", _complement(form), p.log_complement, p.needs)
         for p in PROBABILITIES
         for form in p.forms
     ),
-    Fact("log(erfc(x)) → log_ndtr(−√2·x) + log 2", erfc, lambda z: log_half_erfc(z) + math.log(2)),
+    Fact("log(erfc(x)) → log_ndtr(−√2·x) + log 2", erfc, lambda z: log_half_erfc(z) + math.log(2), _ERF),
     Fact("log(exp(x)) → x", jnp.exp, lambda x: x),
     Fact("log(1 + exp(x)) → softplus(x)", lambda x: 1 + jnp.exp(x), softplus),
     Fact("log(1 − exp(x)) → log1mexp(x)", lambda x: 1 - jnp.exp(x), log1mexp),
@@ -163,7 +180,7 @@ LOG_NEAR_ONE: tuple[Fact, ...] = (
 # Where `log1p` is taken of the expression.
 LOG1P: tuple[Fact, ...] = (
     *(
-        Fact(f"log1p(−{p.text}) → {p.log_texts[1]}", _negative(form), p.log_complement)
+        Fact(f"log1p(−{p.text}) → {p.log_texts[1]}", _negative(form), p.log_complement, p.needs)
         for p in PROBABILITIES
         for form in p.forms
     ),
@@ -174,7 +191,7 @@ LOG1P: tuple[Fact, ...] = (
 # -- differences -------------------------------------------------------------------------------------------
 
 DIFFERENCE: tuple[Fact, ...] = (
-    Fact("1 − Φ(x) → Φ(−x)", lambda x: 1 - ndtr(x), lambda x: ndtr(-x)),
+    Fact("1 − Φ(x) → Φ(−x)", lambda x: 1 - ndtr(x), lambda x: ndtr(-x), _ERF),
     Fact("exp(x) − 1 → expm1(x)", lambda x: jnp.exp(x) - 1, expm1),
     Fact("1 − exp(x) → −expm1(x)", lambda x: 1 - jnp.exp(x), lambda x: -expm1(x)),
 )
@@ -193,9 +210,9 @@ SUM: tuple[Fact, ...] = (
 # -- logits ------------------------------------------------------------------------------------------------
 
 LOGIT: tuple[Fact, ...] = (
-    *(Fact(p.text, form, p.logit) for p in PROBABILITIES for form in p.forms),
+    *(Fact(p.text, form, p.logit, p.needs) for p in PROBABILITIES for form in p.forms),
     *(
-        Fact(f"1 − {p.text}", _complement(form), _negative(p.logit))
+        Fact(f"1 − {p.text}", _complement(form), _negative(p.logit), p.needs)
         for p in PROBABILITIES
         for form in p.forms
     ),
@@ -203,10 +220,10 @@ LOGIT: tuple[Fact, ...] = (
 
 # What η is where logits are those of Φ(η), as the rows above write them.
 PROBIT: tuple[Fact, ...] = (
-    Fact("logit Φ(x)", lambda x: log_ndtr(x) - log_ndtr(-x), lambda x: x),
-    Fact("−logit Φ(x)", lambda x: -(log_ndtr(x) - log_ndtr(-x)), lambda x: -x),
-    Fact("logit ½·erfc(x)", lambda z: log_half_erfc(z) - log_half_erfc(-z), lambda z: -math.sqrt(2) * z),
-    Fact("logit ½·erfc(−x)", lambda z: log_half_erfc(-z) - log_half_erfc(z), lambda z: math.sqrt(2) * z),
+    Fact("logit Φ(x)", lambda x: log_ndtr(x) - log_ndtr(-x), lambda x: x, _ERF),
+    Fact("−logit Φ(x)", lambda x: -(log_ndtr(x) - log_ndtr(-x)), lambda x: -x, _ERF),
+    Fact("logit ½·erfc(x)", lambda z: log_half_erfc(z) - log_half_erfc(-z), lambda z: -math.sqrt(2) * z, _ERF),
+    Fact("logit ½·erfc(−x)", lambda z: log_half_erfc(-z) - log_half_erfc(z), lambda z: math.sqrt(2) * z, _ERF),
 )
 
 __all__ = [

@@ -19,7 +19,6 @@ import numpyro.distributions as dist
 from jax import Array
 
 from plait.compiler.stable.facts import LOGIT
-from plait.compiler.stable.match import match
 from plait.compiler.stable.rewriting import Place, Rewriting, is_op
 from plait.compiler.stable.softmax import is_below_zero, softmax_axes
 from plait.compiler.staged import signature
@@ -134,12 +133,12 @@ def _logits_of(rewriting: Rewriting, probs: Node, is_simplex: bool, loc: Loc | N
 
 
 def _logit(rewriting: Rewriting, probs: Node, loc: Loc | None) -> _Logits | None:
-    for fact in LOGIT:
-        args = match(fact.expression, probs)
-        if args is not None:
-            node = rewriting.code(fact.becomes, [rewriting.env[a] for a in args], loc)
-            return _Logits(node, fact.name) if array_type(node).same_array(array_type(probs)) else None
-    return None
+    found = rewriting.fact(LOGIT, probs)
+    if found is None:
+        return None
+    fact, args = found
+    node = rewriting.code(fact.becomes, [rewriting.env[a] for a in args], loc)
+    return _Logits(node, fact.name) if array_type(node).same_array(array_type(probs)) else None
 
 
 def _softmax(rewriting: Rewriting, probs: Node, loc: Loc | None) -> _Logits | None:

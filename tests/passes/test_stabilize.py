@@ -14,9 +14,11 @@ from jax.scipy.stats import norm
 import plait
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import evaluate
+from plait.compiler.lower.gradient import imported
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.passes.stabilize import made_stable, stabilize
 from plait.compiler.stable import facts
+from plait.compiler.stable.rewriting import primitives
 from plait.ir.graph import Graph, Output, Role
 from plait.ir.ops import Apply, Input, LogProb, from_aval
 from plait.ir.spec import family
@@ -284,6 +286,14 @@ def test_an_expression(name, dtype):
 def test_every_fact_has_a_test():
     tables = (facts.LOG, facts.LOG1P, facts.DIFFERENCE, facts.LOG_NEAR_ONE, facts.LOG_OF_PRODUCT, facts.SUM)
     assert {fact.name for table in tables for fact in table} == {*EXPRESSIONS, *OF_TWO}
+
+
+def test_a_fact_needs_what_its_expression_has():
+    tables = (facts.LOG, facts.LOG1P, facts.DIFFERENCE, facts.LOGIT, facts.PROBIT)
+    needing = [fact for table in tables for fact in table if fact.needs]
+    assert len(needing) > 20
+    for fact in needing:
+        assert fact.needs & primitives(imported(jax.make_jaxpr(fact.expression)(0.5))), fact.name
 
 
 # -- of two variables, and sums ------------------------------------------------------------------------------
