@@ -29,7 +29,7 @@ from plait.ir.graph import Graph
 from plait.ir.ops import Param
 from plait.ir.text import to_text
 from plait.model_file import ModelFile, ModelFileError, load
-from plait.render import console, data_line, posterior_table, sampling_progress, site_table
+from plait.render import console, data_line, posterior_table, site_table
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
 from plait.runtime.extras import require
@@ -180,8 +180,7 @@ def _run(compiled: CompiledModel, seed: int, options: Mapping[str, Any], debug: 
 
     began = time.perf_counter()
     try:
-        with sampling_progress() as on_progress:
-            result = blackjax.sample(compiled, jax.random.key(seed), on_progress=on_progress, **options)
+        result = blackjax.sample(compiled, jax.random.key(seed), **options)
     except PlaitError:
         raise
     except Exception as e:

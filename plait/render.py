@@ -1,23 +1,19 @@
-"""What the command line shows: sites, plan, progress, posterior."""
+"""What the command line shows: sites, plan, posterior."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from plait.ir.graph import Graph
 from plait.ir.ops import Input
 from plait.ir.sites import site_lines
-from plait.runtime.draws import OnProgress
-from plait.runtime.draws import Progress as Report
 from plait.runtime.summary import ESS_PER_CHAIN, R_HAT_MAX
 
 PIPED_WIDTH = 120  # a file or a pipe has no width of its own
@@ -49,50 +45,6 @@ def data_line(graph: Graph) -> str:
     """``sigma [8], y [8]``: the arrays that the model got."""
     inputs = [n.op for n in graph.of(Input) if isinstance(n.op, Input) and n.op.kind == Input.DATA]
     return ", ".join(f"{op.name} {list(op.type.shape)}" for op in inputs) or "none"
-
-
-# -- while sampling -------------------------------------------------------------------------------------
-
-_LABELS = {"compile": "compiling the sampler", "warmup": "warm-up", "draws": "draws"}
-
-
-@contextmanager
-def sampling_progress() -> Iterator[OnProgress]:
-    """Shows what a sampler reports, on the standard error; nothing where that is no terminal."""
-    out = console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", style="bold"),
-        BarColumn(bar_width=24),
-        _Counts(),
-        TextColumn("{task.fields[details]} "),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=out, disable=not out.is_terminal) as bars:
-        tasks = {}
-
-        def show(report: Report) -> None:
-            if report.phase not in tasks:
-                total = None if report.phase == "compile" else report.total
-                tasks[report.phase] = bars.add_task(_LABELS[report.phase], total=total, details="")
-            task = tasks[report.phase]
-            if report.phase == "compile":
-                bars.update(task, visible=report.done < report.total)
-            else:
-                bars.update(task, completed=report.done, details=_details(report))
-
-        yield show
-
-
-class _Counts(MofNCompleteColumn):
-    """``300/1000``; nothing for a task whose length is unknown."""
-
-    def render(self, task: Task) -> Text:
-        return super().render(task) if task.total is not None else Text()
-
-
-def _details(report: Report) -> str:
-    size = "" if report.step_size is None else f"step size {report.step_size:.3g}  "
-    return f"{size}divergences {report.divergences}"
 
 
 # -- after sampling -------------------------------------------------------------------------------------
@@ -144,4 +96,4 @@ def _flagged(value: float, template: str, bad: bool) -> Text:
     return Text("–", "dim") if math.isnan(value) else Text(template.format(value), "bold red" if bad else "")
 
 
-__all__ = ["console", "data_line", "posterior_table", "sampling_progress", "site_table"]
+__all__ = ["console", "data_line", "posterior_table", "site_table"]

@@ -1,9 +1,10 @@
 """From compiled functions to the object that users hold: jit, data, names, samplers."""
 
 from plait.runtime.compiled import CompiledModel
-from plait.runtime.draws import Draws, OnProgress, Progress, constrained_draws, start_points
+from plait.runtime.draws import Draws, constrained_draws, start_points
 from plait.runtime.extras import optional, require
 from plait.runtime.given import one_key
+from plait.runtime.progress import OnProgress, Progress, reporting
 
 __all__ = [
     "CompiledModel",
@@ -13,6 +14,7 @@ __all__ = [
     "constrained_draws",
     "one_key",
     "optional",
+    "reporting",
     "require",
     "start_points",
 ]

@@ -1,8 +1,8 @@
-"""What every sampler adapter takes and gives: starting points, progress, draws."""
+"""What every sampler adapter takes and gives: starting points and draws."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,28 +14,6 @@ from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import member_names
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.runtime.compiled import CompiledModel
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a running sampler stands; adapters hand one to `on_progress` after each block of draws.
-
-    Attributes:
-        phase: "compile" (once, before XLA compiles the sampler), "warmup" or "draws".
-        done: iterations of this phase so far, of each chain.
-        total: iterations of this phase, of each chain.
-        divergences: divergent transitions of this phase so far, over all chains.
-        step_size: mean over the chains of the last one used; None before there is one.
-    """
-
-    phase: str
-    done: int
-    total: int
-    divergences: int = 0
-    step_size: float | None = None
-
-
-OnProgress = Callable[[Progress], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,4 +98,4 @@ def start_points(compiled: CompiledModel, key: Any, chains: int, init: Any = Non
     return points
 
 
-__all__ = ["Draws", "OnProgress", "Progress", "constrained_draws", "start_points"]
+__all__ = ["Draws", "constrained_draws", "start_points"]

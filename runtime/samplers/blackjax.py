@@ -1,12 +1,11 @@
 """BlackJAX's NUTS with window adaptation, on a compiled model.
 
 Warm-up and draws are steps of one jitted loop, which differ only in what a step adapts: so XLA compiles the
-sampler once, and the host gets it back every fraction of a second to report progress.
+sampler once.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from plait.runtime import (
     CompiledModel,
@@ -24,12 +22,19 @@ from plait.runtime import (
     constrained_draws,
     one_key,
     optional,
+    reporting,
     require,
     start_points,
 )
-
-BLOCK = 100  # steps that one call of the loop can hold
-BLOCK_SECONDS = 0.2  # how long a call should take, so that a progress bar is live with slow models too
+from plait.runtime.samplers.arguments import at_least, probability
+from plait.runtime.samplers.loop import (
+    Kept,
+    compiled_loop,
+    constants_as_arguments,
+    hamiltonian_details,
+    run_phase,
+    strongly_typed,
+)
 
 # What a step adapts: the step size; that and the mass matrix; these, at the end of a window; nothing.
 FAST, SLOW, WINDOW_END, DRAW = range(4)
@@ -43,9 +48,6 @@ class Chain(NamedTuple):
     mass_matrix: Any
 
 
-Step = dict[str, Any]  # what is kept of a step: the position, and the statistics by name
-
-
 def sample(
     compiled: CompiledModel,
     key: Any,
@@ -56,7 +58,7 @@ def sample(
     target_accept: float = 0.8,
     max_treedepth: int = 10,
     init: Any = None,
-    on_progress: OnProgress | None = None,
+    progress: bool | OnProgress = True,
 ) -> Draws:
     """Draws from the posterior by NUTS, the chains side by side on one device.
 
@@ -71,7 +73,8 @@ def sample(
         target_accept: acceptance rate that the step size is adapted to, in (0, 1).
         max_treedepth: a trajectory has at most ``2**max_treedepth`` gradients.
         init: unconstrained starting points, (dim,) or (chains, dim); default `CompiledModel.init_params`.
-        on_progress: called with a `Progress` before compilation and after each block of steps.
+        progress: True for a live bar on a terminal, False for none, or a function that is called with a `Progress`
+            before compilation and after each block of steps.
 
     Raises:
         MissingExtraError: blackjax is not installed.
@@ -79,23 +82,24 @@ def sample(
         ModelError: the model has nothing to sample, or no usable starting point.
     """
     require("blackjax")  # before anything slow
-    _check(chains, warmup, draws, target_accept, max_treedepth)
+    at_least(1, chains=chains, draws=draws, max_treedepth=max_treedepth)
+    at_least(0, warmup=warmup)
+    probability(target_accept=target_accept)
     key = one_key(key)
-    report = on_progress or (lambda progress: None)
-    report(Progress("compile", 0, 1))
-    start_key, keys = _keys(key, chains, warmup + draws)
-    z = start_points(compiled, start_key, chains, init)
-    data, density = _data_as_argument(logdensity(compiled), jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
-    start, step = _algorithm(density, target_accept, max_treedepth)
-    chain = jax.jit(jax.vmap(start, (None, 0)))(data, z)
-    stages = np.concatenate([_warmup_stages(warmup), np.full(draws, DRAW, np.int32)])
-    block = jax.jit(partial(_block, step)).lower(data, chain, stages, keys, 0, 0).compile()
-    run = partial(block, data)
-    report(Progress("compile", 1, 1))
-    chain, _ = _phase(run, chain, stages, keys, Progress("warmup", 0, warmup), 0, report)
-    _, blocks = _phase(run, chain, stages, keys, Progress("draws", 0, draws), warmup, report)
-    kept = {name: np.swapaxes(np.concatenate([b[name] for b in blocks]), 0, 1) for name in blocks[0]}
-    return constrained_draws(compiled, kept.pop("position"), kept)
+    with reporting(progress) as report:
+        report(Progress("compile", 0, 1))
+        start_key, keys = _keys(key, chains, warmup + draws)
+        z = start_points(compiled, start_key, chains, init)
+        data, density = constants_as_arguments(logdensity(compiled), jax.ShapeDtypeStruct(z.shape[1:], z.dtype))
+        start, step = _algorithm(density, target_accept, max_treedepth)
+        chain = jax.jit(jax.vmap(start, (None, 0)))(data, z)
+        stages = np.concatenate([_warmup_stages(warmup), np.full(draws, DRAW, np.int32)])
+        block = compiled_loop(step, data, chain, (stages, keys))
+        report(Progress("compile", 1, 1))
+        chain, _ = run_phase(block, chain, Progress("warmup", 0, warmup), 0, report, hamiltonian_details)
+        _, kept = run_phase(block, chain, Progress("draws", 0, draws), warmup, report, hamiltonian_details)
+    by_chain = {name: np.swapaxes(values, 0, 1) for name, values in kept.items()}
+    return constrained_draws(compiled, by_chain.pop("position"), by_chain)
 
 
 def logdensity(compiled: CompiledModel) -> Callable[[Any], Any]:
@@ -106,30 +110,20 @@ def logdensity(compiled: CompiledModel) -> Callable[[Any], Any]:
     return compiled.log_density
 
 
-def _check(chains: int, warmup: int, draws: int, target_accept: float, max_treedepth: int) -> None:
-    if chains < 1 or draws < 1 or warmup < 0 or max_treedepth < 1:
-        got = f"{chains=}, {draws=}, {warmup=}, {max_treedepth=}"
-        raise ValueError(f"chains, draws and max_treedepth are at least 1, warmup at least 0; got {got}")
-    if not 0 < target_accept < 1:
-        raise ValueError(f"target_accept is a probability between 0 and 1, got {target_accept}")
-
-
 # -- the algorithm --------------------------------------------------------------------------------------
 
 
 def _algorithm(density: Callable[[Any, Any], Any], target_accept: float, max_treedepth: int) -> Any:
-    """Of BlackJAX's parts, for one chain: ``start(data, z)`` and ``step(data, stage, key, chain)``."""
+    """Of BlackJAX's parts: ``start(data, z)`` of one chain, and ``step(data, chains, (stage, keys))`` of all."""
     nuts = optional("blackjax").nuts
     kernel = nuts.build_kernel()
     size_init, size_update, size_final = _step_size_parts(target_accept)
     mass_init, mass_update, mass_final = optional("blackjax.adaptation.mass_matrix").mass_matrix_adaptation()
 
     def start(data: Any, z: Any) -> Chain:
-        chain = Chain(nuts.init(z, partial(density, data)), size_init(1.0), mass_init(z.size))
-        # Python numbers would make the loop's first call differ in type from the next ones.
-        return jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), chain)
+        return strongly_typed(Chain(nuts.init(z, partial(density, data)), size_init(1.0), mass_init(z.size)))
 
-    def step(data: Any, stage: Any, key: Any, chain: Chain) -> tuple[Chain, Step]:
+    def one_step(data: Any, stage: Any, key: Any, chain: Chain) -> tuple[Chain, Kept]:
         learned = chain.step_size
         size = jnp.exp(jnp.where(stage == DRAW, learned.log_step_size_avg, learned.log_step_size))
         matrix = chain.mass_matrix.inverse_mass_matrix
@@ -161,6 +155,11 @@ def _algorithm(density: Callable[[Any, Any], Any], target_accept: float, max_tre
         }
         return adapted, kept
 
+    def step(data: Any, chains: Chain, x: tuple[Any, Any]) -> tuple[Chain, Kept]:
+        stage, keys = x
+        # The stage is the same for all chains, so what it selects stays a branch under vmap.
+        return jax.vmap(partial(one_step, data), (None, 0, 0))(stage, keys, chains)
+
     return start, step
 
 
@@ -177,44 +176,6 @@ def _warmup_stages(warmup: int) -> np.ndarray:
     return np.where(window_end, WINDOW_END, np.where(slow, SLOW, FAST)).astype(np.int32)
 
 
-# -- the loop -------------------------------------------------------------------------------------------
-
-
-def _block(step: Any, data: Any, chains: Chain, stages: Any, keys: Any, first: Any, n: Any) -> tuple[Chain, Step]:
-    """`n` steps of all chains from step `first` on, and what is kept of them: (BLOCK, chains, …)."""
-    # The stage is the same for all chains, so what it selects stays a branch under vmap.
-    step = jax.vmap(partial(step, data), (None, 0, 0))
-    _, one = jax.eval_shape(step, stages[0], keys[0], chains)
-    kept = jax.tree.map(lambda x: jnp.zeros((BLOCK, *x.shape), x.dtype), one)
-
-    def body(i: Any, carry: tuple[Chain, Step]) -> tuple[Chain, Step]:
-        chains, kept = carry
-        chains, now = step(stages[first + i], keys[first + i], chains)
-        return chains, jax.tree.map(lambda whole, x: whole.at[i].set(x), kept, now)
-
-    return jax.lax.fori_loop(0, n, body, (chains, kept))
-
-
-def _phase(
-    run: Any, chain: Chain, stages: Any, keys: Any, progress: Progress, offset: int, report: OnProgress
-) -> tuple[Chain, list[Step]]:
-    """All steps of a phase, in blocks of about `BLOCK_SECONDS`, and what each kept: (steps, chains, …)."""
-    blocks: list[Step] = []
-    n, done, divergences = 1, 0, 0
-    while done < progress.total:
-        n = min(n, BLOCK, progress.total - done)
-        began = time.perf_counter()
-        chain, kept = run(chain, stages, keys, offset + done, n)
-        blocks.append({name: np.asarray(x)[:n] for name, x in kept.items()})
-        seconds = time.perf_counter() - began
-        done += n
-        divergences += int(blocks[-1]["diverging"].sum())
-        size = float(blocks[-1]["step_size"][-1].mean())
-        report(Progress(progress.phase, done, progress.total, divergences, size))
-        n = max(1, min(2 * n, int(n * BLOCK_SECONDS / max(seconds, 1e-9))))
-    return chain, blocks
-
-
 def _keys(key: Any, chains: int, steps: int) -> tuple[Any, Any]:
     """A key for the starting points, and (steps, chains) of them for the steps."""
 
@@ -224,20 +185,6 @@ def _keys(key: Any, chains: int, steps: int) -> tuple[Any, Any]:
         return start, jnp.swapaxes(per_chain, 0, 1)
 
     return jax.jit(split)(key)
-
-
-def _data_as_argument(function: Callable[[Any], Any], z: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
-    """The arrays that a function closes over, and the function of these and its argument.
-
-    XLA would write arrays that are closed over into the program, and fold constants in a million rows.
-    """
-    closed = jax.make_jaxpr(function)(z)
-
-    def call(data: Any, z: Any) -> Any:
-        (value,) = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, data))(z)
-        return value
-
-    return closed.consts, call
 
 
 __all__ = ["logdensity", "sample"]

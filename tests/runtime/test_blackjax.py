@@ -14,7 +14,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.runtime.draws import Progress
+from plait.runtime import Progress
 from plait.runtime.samplers.blackjax import DRAW, WINDOW_END, _warmup_stages, logdensity
 from plait.runtime.summary import diagnose, summary, to_arviz
 from tests.models import hierarchical
@@ -40,7 +40,7 @@ def float64():
 
 @pytest.fixture(scope="module")
 def conjugate():
-    """(compiled, draws, what on_progress got, log records) of a model whose posterior is known."""
+    """(compiled, draws, what progress got, log records) of a model whose posterior is known."""
     seen, compiles = [], _Compiles()
     with jax.enable_x64(True), compiles:
         compiled = plait.compile(normal_mean, y=Y)
@@ -48,7 +48,7 @@ def conjugate():
         def on_progress(progress: Progress) -> None:
             seen.append((progress, compiles.count))
 
-        draws = plait.samplers.blackjax.sample(compiled, jax.random.key(1), on_progress=on_progress, **CONJUGATE)
+        draws = plait.samplers.blackjax.sample(compiled, jax.random.key(1), progress=on_progress, **CONJUGATE)
     return compiled, draws, seen, compiles
 
 

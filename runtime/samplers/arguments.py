@@ -1,0 +1,27 @@
+"""Checks of the numbers that users give to samplers, before anything slow runs."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+
+def at_least(bound: int, **counts: Any) -> None:
+    """Raises ValueError where a count is less than `bound` or no integer; names it."""
+    for name, count in counts.items():
+        try:
+            small = operator.index(count) < bound
+        except TypeError:
+            small = True
+        if small:
+            raise ValueError(f"{name} is an integer of at least {bound}, got {name}={count!r}")
+
+
+def probability(**given: Any) -> None:
+    """Raises ValueError where a number is not strictly between 0 and 1; names it."""
+    for name, p in given.items():
+        if not 0 < p < 1:
+            raise ValueError(f"{name} is a probability between 0 and 1, got {p}")
+
+
+__all__ = ["at_least", "probability"]
