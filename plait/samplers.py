@@ -1,5 +1,5 @@
 """Samplers that others wrote, on compiled models: ``plait.samplers.blackjax.sample(compiled, key)``."""
 
-from plait.runtime.samplers import blackjax
+from plait.runtime.samplers import blackjax, numpyro
 
-__all__ = ["blackjax"]
+__all__ = ["blackjax", "numpyro"]

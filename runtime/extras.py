@@ -8,7 +8,8 @@ from typing import Any
 
 from plait.ir.errors import MissingExtraError
 
-_EXTRA_OF = {"arviz": "samplers", "blackjax": "samplers"}  # pyproject.toml's optional dependencies
+# pyproject.toml's optional dependencies; NumPyro is none, and comes with plait itself.
+_EXTRA_OF = dict.fromkeys(("arviz", "blackjax", "dynesty", "emcee", "nutpie", "optax"), "samplers")
 
 
 def optional(module: str) -> Any:
@@ -29,7 +30,8 @@ def require(*packages: str) -> None:
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(f"{package} is not installed: pip install 'plait[{_EXTRA_OF[package]}]'")
+            extra = f"[{_EXTRA_OF[package]}]" if package in _EXTRA_OF else ""
+            raise MissingExtraError(f"{package} is not installed: pip install 'plait{extra}'")
 
 
 __all__ = ["optional", "require"]

@@ -1,5 +1,5 @@
 """Adapters to samplers, one small file each; what they adapt is imported when a function is called."""
 
-from plait.runtime.samplers import blackjax
+from plait.runtime.samplers import blackjax, numpyro
 
-__all__ = ["blackjax"]
+__all__ = ["blackjax", "numpyro"]
