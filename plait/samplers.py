@@ -1,5 +1,5 @@
 """Samplers that others wrote, on compiled models: ``plait.samplers.blackjax.sample(compiled, key)``."""
 
-from plait.runtime.samplers import blackjax, numpyro
+from plait.runtime.samplers import blackjax, numpyro, nutpie
 
-__all__ = ["blackjax", "numpyro"]
+__all__ = ["blackjax", "numpyro", "nutpie"]

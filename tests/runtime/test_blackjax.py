@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import math
 
 import blackjax
@@ -18,6 +17,7 @@ from plait.runtime import Progress
 from plait.runtime.samplers.blackjax import DRAW, WINDOW_END, _warmup_stages, logdensity
 from plait.runtime.summary import diagnose, summary, to_arviz
 from tests.models import hierarchical
+from tests.runtime.compiles import Compiles
 from tests.runtime.posteriors import eight_schools_means
 
 STATS = {"acceptance_rate", "diverging", "energy", "n_steps", "tree_depth", "step_size"}
@@ -41,7 +41,7 @@ def float64():
 @pytest.fixture(scope="module")
 def conjugate():
     """(compiled, draws, what progress got, log records) of a model whose posterior is known."""
-    seen, compiles = [], _Compiles()
+    seen, compiles = [], Compiles()
     with jax.enable_x64(True), compiles:
         compiled = plait.compile(normal_mean, y=Y)
 
@@ -50,36 +50,6 @@ def conjugate():
 
         draws = plait.samplers.blackjax.sample(compiled, jax.random.key(1), progress=on_progress, **CONJUGATE)
     return compiled, draws, seen, compiles
-
-
-class _Compiles(logging.Handler):
-    """Counts what XLA compiles while it is entered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    @property
-    def count(self) -> int:
-        return len(self.names)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if message.startswith("Finished XLA compilation of "):
-            self.names.append(message.split()[4])
-
-    def __enter__(self) -> _Compiles:
-        self.log = jax.log_compiles()
-        self.log.__enter__()
-        self.logger = logging.getLogger("jax._src.dispatch")
-        self.logger.addHandler(self)
-        self.logger.propagate = False
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.logger.propagate = True
-        self.logger.removeHandler(self)
-        self.log.__exit__(None, None, None)
 
 
 # -- the posterior --------------------------------------------------------------------------------------
