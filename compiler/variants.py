@@ -30,7 +30,7 @@ def unobserved(graph: Graph, names: Collection[str]) -> Graph:
         site = Sample(op.name, op.dist, op.n_leaves, op.event_ndim, op.plates, extras, op.type, op.drawn, op.members)
         return make(site, [*op.leaves(args), *given], node.loc)
 
-    return _with_observed(graph, free)
+    return with_observed(graph, free)
 
 
 def unscaled(graph: Graph) -> Graph:
@@ -42,15 +42,15 @@ def unscaled(graph: Graph) -> Graph:
         extras, given = _without(op, op.SCALE, args)
         return make(replace(op, extras=extras), [*op.leaves(args), *given], node.loc)
 
-    return _with_observed(graph, plain)
+    return with_observed(graph, plain)
 
 
-def _with_observed(graph: Graph, change: Callable[[Observe, tuple[Node, ...], Node], Node | None]) -> Graph:
+def with_observed(graph: Graph, change: Callable[[Observe, tuple[Node, ...], Node], Node | None]) -> Graph:
     """The graph with other nodes for its observed sites, in loops and branches too."""
 
     def rule(node: Node, args: tuple[Node, ...]) -> Node | None:
         if node.op.bodies:
-            bodies = [_with_observed(body, change) for body in node.op.bodies]
+            bodies = [with_observed(body, change) for body in node.op.bodies]
             return make(node.op.with_bodies(bodies), args, node.loc)
         return change(node.op, args, node) if isinstance(node.op, Observe) else None
 

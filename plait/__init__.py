@@ -19,10 +19,11 @@ from plait.ir.errors import (
     PlaitError,
     ValueNamesError,
 )
+from plait.runtime.arviz_data import to_arviz
 from plait.runtime.compile import compile
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
-from plait.runtime.summary import summary, to_arviz
+from plait.runtime.summary import summary
 
 __version__ = "0.1.0"
 

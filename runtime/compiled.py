@@ -35,6 +35,7 @@ from plait.runtime import params as param_sites
 from plait.runtime import stan
 from plait.runtime.boundary import given_sites, latent_values
 from plait.runtime.data import rebound_arrays
+from plait.runtime.dims import site_dims
 from plait.runtime.given import draws_shape, flat_vector, one_key, one_number
 from plait.runtime.names import flat_names, leading_axes, require_dict
 from plait.runtime.program import Program
@@ -147,6 +148,19 @@ class CompiledModel:
         return member_shapes(self._shapes, self._program.families)
 
     @property
+    def site_shapes(self) -> dict[str, Shape]:
+        """Shapes of the values of all sites that `sample` draws: latents, observed sites, deterministics."""
+        return member_shapes(drawn_shapes(self._program.model), self._program.families)
+
+    @property
+    def dims(self) -> dict[str, tuple[str | None, ...]]:
+        """By site the plates of its value's axes, None for axes of an event or of a scan's steps.
+
+        Latent, observed and deterministic sites, in program order.
+        """
+        return site_dims(self._program.model, self._program.families)
+
+    @property
     def families(self) -> dict[str, tuple[str, ...]]:
         """The sites that a loop made, by the name under which their values can be given and taken as one array.
 
@@ -248,16 +262,26 @@ class CompiledModel:
         """Pointwise log likelihood (nats) of the observed sites, masked but not scaled: each observation counts once.
 
         Args:
-            values: as for `log_joint`.
+            values: as for `log_joint`; leading axes (draws) that all of them share are kept.
             params: values of `param` sites, default their initial ones.
         """
-        terms = self._terms(self._unscaled, values, params)
+        shapes = expected_shapes(values, self._shapes, self._program.families)
+        batch = leading_axes(values, shapes, "latent")
+        terms = self._terms(self._unscaled, values, params, batch)
         return {name: terms[name] for name in self._observed}
 
-    def _terms(self, at: CompiledModel, values: Mapping[str, Any], params: Params | None) -> dict[str, Any]:
-        function = at._program.lowered.terms
-        terms = at._program.terms(at._for(function), self._given(params), at._ordered(values))
-        return unstacked({name: terms[name] for name in function.results}, at._program.families)
+    def _terms(
+        self, at: CompiledModel, values: Mapping[str, Any], params: Params | None, batch: Shape = ()
+    ) -> dict[str, Any]:
+        program, function = at._program, at._program.lowered.terms
+        ordered = at._ordered(values, batch)
+        if batch:
+            flat = [jnp.reshape(x, (math.prod(batch), *x.shape[len(batch) :])) for x in ordered]
+            terms = program.terms_of_draws(at._for(function), self._given(params), flat)
+            terms = {name: jnp.reshape(x, (*batch, *x.shape[1:])) for name, x in terms.items()}
+        else:
+            terms = program.terms(at._for(function), self._given(params), ordered)
+        return unstacked({name: terms[name] for name in function.results}, program.families, len(batch))
 
     def log_density(self, z: Any, params: Params | None = None, *, jacobian: bool = True, propto: bool = False) -> Any:
         """Log density of the flat unconstrained vector (nats, a scalar).
@@ -426,6 +450,24 @@ class CompiledModel:
     # -- looking ----------------------------------------------------------------------------------------
 
     @property
+    def observed_sites(self) -> tuple[str, ...]:
+        """The observed sites, in program order."""
+        return tuple(self._observed)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The model's data arrays, by argument; those inside a list or dict by their path."""
+        return dict(zip(self._program.arguments.names, self._data, strict=True))
+
+    @property
+    def observed_data(self) -> dict[str, Any]:
+        """The values of the observed sites, in their sites' shapes, as far as data alone decide them."""
+        program = self._program
+        values = program.observed(self._data, self._given(None) if program.model.of(Param) else ())
+        shapes = drawn_shapes(program.model)
+        return unstacked({name: values[name] for name in shapes if name in values}, program.families)
+
+    @property
     def graph(self) -> Graph:
         """The model graph, as traced."""
         return self._program.traced
@@ -554,7 +596,7 @@ class CompiledModel:
         """Shapes of the latents' constrained values by site or family, in the order of the flat vector."""
         return {name: t.shape for name, t in self._program.latents.items()}
 
-    def _ordered(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+    def _ordered(self, values: Mapping[str, Any], batch: Shape = ()) -> tuple[Any, ...]:
         expected = expected_shapes(values, self._shapes, self._program.families)
         if not values.keys() <= expected.keys():
             deterministic = [op.name for op in self._program.model.ops(Deterministic)]
@@ -566,7 +608,7 @@ class CompiledModel:
                     f"site {computed[0]!r} is deterministic: the latents decide it, leave it out",
                     self._line_of(computed[0]),
                 )
-        return latent_values(self._program, values, expected, (), self._line_of)
+        return latent_values(self._program, values, expected, batch, self._line_of)
 
     def _line_of(self, site: str) -> Loc | None:
         return next((node.loc for node in named_nodes(self.graph) if site in (node.op.label, *_members(node))), None)

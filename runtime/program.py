@@ -14,6 +14,7 @@ from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.gradient import value_and_grad
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
+from plait.compiler.observed import observed_values
 from plait.compiler.parts import WHOLE, Part, passes_of
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
@@ -24,6 +25,8 @@ from plait.runtime.start import find_start
 from plait.runtime.tempered import Tempered
 
 Jitted = Callable[..., Any]
+
+BATCH = 64  # draws whose terms are computed side by side: enough for vector code, and little memory
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +73,20 @@ class Program:
     def terms(self) -> Jitted:
         """Of (known, params, values)."""
         return jax.jit(self.lowered.terms.__call__)
+
+    @cached_property
+    def terms_of_draws(self) -> Jitted:
+        """Of (known, params, values stacked n times): the terms, stacked."""
+
+        def many(known: Any, params: Any, values: Any) -> Any:
+            return jax.lax.map(partial(self.lowered.terms, known, params), values, batch_size=BATCH)
+
+        return jax.jit(many)
+
+    @cached_property
+    def observed(self) -> Jitted:
+        """Of (data, params): the observed values by site or family."""
+        return jax.jit(partial(observed_values, self.model))
 
     @cached_property
     def log_density(self) -> Jitted:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from plait.runtime.arviz_data import before_1, installed_arviz, quiet
 from plait.runtime.draws import Draws
-from plait.runtime.extras import optional
 from plait.runtime.names import entry_names
 
 DataFrame = Any  # pandas comes with ArviZ, and has no types
@@ -38,7 +35,7 @@ def summary(draws: Draws, *, hdi_prob: float = 0.94) -> DataFrame:
         MissingExtraError: arviz is not installed.
     """
     low, high = f"hdi_{50 * (1 - hdi_prob):g}%", f"hdi_{50 * (1 + hdi_prob):g}%"
-    with _quiet():
+    with quiet():
         table = _arviz_summary(_entries(draws.values), hdi_prob)
     # ArviZ 1 calls the interval's ends hdi94_lb and hdi94_ub, which other 94 would.
     ends = [c for c in table.columns if str(c).startswith("hdi")]
@@ -78,35 +75,13 @@ def diagnose(draws: Draws, table: DataFrame, *, max_treedepth: int | None = None
     return found
 
 
-def to_arviz(draws: Draws) -> Any:
-    """The draws as ArviZ holds them: InferenceData before its 1.0, a DataTree from then on.
-
-    A DataTree has no ``/`` in names of variables: there a scoped site ``a/b`` is called ``a.b``.
-    """
-    az = _arviz()
-    groups = {"posterior": dict(draws.values), "sample_stats": dict(draws.stats)}
-    if _before_1(az):
-        return az.from_dict(**groups)
-    renamed = {name.replace("/", "."): value for name, value in draws.values.items()}
-    return az.from_dict(groups | {"posterior": renamed})
-
-
 def _arviz_summary(entries: np.ndarray, hdi_prob: float) -> DataFrame:
     """ArviZ's table of (chains, draws, entries): one variable, so that no name of a site can disturb it."""
-    az = _arviz()
+    az = installed_arviz()
     group = {"posterior": {"x": entries}}
-    if _before_1(az):
+    if before_1(az):
         return az.summary(az.from_dict(**group), hdi_prob=hdi_prob, round_to="none")
     return az.summary(az.from_dict(group), ci_prob=hdi_prob, ci_kind="hdi", round_to="none")
-
-
-def _arviz() -> Any:
-    with _quiet():  # 0.23 announces its own 1.0 at import
-        return optional("arviz")
-
-
-def _before_1(az: Any) -> bool:
-    return int(az.__version__.partition(".")[0]) < 1
 
 
 def _entries(values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -119,18 +94,4 @@ def _worst(values: Any, *, largest: bool) -> str:
     return shown + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without ArviZ's warnings, above all of single chains and constant entries: those cells are NaN."""
-    logger = logging.getLogger("arviz")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-__all__ = ["diagnose", "summary", "to_arviz"]
+__all__ = ["diagnose", "summary"]

@@ -121,3 +121,14 @@ def same_density(a, b, rtol):
     assert np.isfinite(wanted)
     assert abs(value - wanted) <= rtol * sum(np.abs(t).sum() for t in terms.values()), (value, wanted)
     np.testing.assert_allclose(gradient, slope, rtol=rtol, atol=rtol * np.abs(slope).max(initial=0.0))
+
+
+def open_netcdf(path):
+    """What ArviZ wrote: by itself before its 1.0, by xarray from then on."""
+    import arviz
+
+    if hasattr(arviz, "InferenceData"):
+        return arviz.from_netcdf(path)
+    import xarray
+
+    return xarray.open_datatree(path)

@@ -1,0 +1,188 @@
+"""Draws and what belongs to them as ArviZ holds them, before and from its 1.0."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+
+from plait.ir.errors import ModelError, ValueNamesError
+from plait.runtime.compiled import CompiledModel
+from plait.runtime.dims import Dims
+from plait.runtime.draws import Draws
+from plait.runtime.extras import optional
+from plait.runtime.given import one_key
+from plait.runtime.names import unknown_names
+
+Values = Mapping[str, np.ndarray]
+
+MOST_BYTES = 2**32  # of a log likelihood: what a laptop still holds beside the draws
+
+
+def to_arviz(
+    draws: Draws,
+    compiled: CompiledModel | None = None,
+    *,
+    key: Any = None,
+    prior_draws: int = 500,
+    log_likelihood: bool = True,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+) -> Any:
+    """The draws as ArviZ holds them: InferenceData before its 1.0, a DataTree from then on.
+
+    Groups: posterior (deterministics included) and sample_stats; with the model observed_data, constant_data and
+    log_likelihood; with a key, too, posterior_predictive, prior and prior_predictive. The axes of plates have the
+    plates' names. ArviZ's files have no ``/`` in names: a scoped site ``a/b`` is called ``a.b``.
+
+    Args:
+        draws: of a sampler.
+        compiled: the model that they were drawn from.
+        key: a jax random key for what is predicted.
+        prior_draws: how many draws of the prior; 0 for none.
+        log_likelihood: whether to add the log likelihood of each observation (nats), unscaled: draws × observations
+            numbers.
+        coords: by plate the labels of its elements, default 0, 1, …
+
+    Raises:
+        MissingExtraError: arviz is not installed.
+        ModelError: a site has no prior draws (`prior_draws=0` does without), or the log likelihood is too large.
+        ValueNamesError: `coords` has an unknown plate, or not as many labels as it has elements.
+    """
+    if compiled is None:
+        if key is not None or coords:
+            raise ValueError("key and coords need the model: to_arviz(draws, compiled, ...)")
+        return _made({"posterior": draws.values, "sample_stats": draws.stats}, {}, {})
+    groups = {
+        "posterior": draws.values,
+        "sample_stats": draws.stats,
+        "observed_data": _on_host(compiled.observed_data),
+        "constant_data": constant_data(compiled),
+        "log_likelihood": log_likelihood_of(draws, compiled) if log_likelihood else {},
+    }
+    if key is not None:
+        groups |= predictions(draws, compiled, key, prior_draws)
+    labels = _labels(compiled, coords or {})
+    return _made(groups, _named_axes(compiled.dims, groups, labels), labels)
+
+
+def constant_data(compiled: CompiledModel) -> dict[str, np.ndarray]:
+    """The model's data arrays that are not the value of an observed site of that name."""
+    return {name: x for name, x in _on_host(compiled.data).items() if name not in compiled.observed_data}
+
+
+def log_likelihood_of(draws: Draws, compiled: CompiledModel) -> dict[str, np.ndarray]:
+    """By observed site (chains, draws, *site), in nats, unscaled."""
+    sizes = [math.prod(x.shape) for x in compiled.observed_data.values()]
+    size = sum(sizes) * draws.chains * draws.draws * np.dtype(compiled.dtype).itemsize
+    if size > MOST_BYTES:
+        raise ModelError(
+            f"the log likelihood of {draws.chains * draws.draws:,} draws × {sum(sizes):,} observations takes "
+            f"{size / 2**30:.0f} GiB: pass log_likelihood=False, or fewer draws"
+        )
+    return _on_host(compiled.log_likelihood({name: draws.values[name] for name in compiled.shapes}))
+
+
+def predictions(draws: Draws, compiled: CompiledModel, key: Any, prior_draws: int) -> dict[str, Values]:
+    """Draws of the observed sites given the posterior, and of all sites from the prior (one chain)."""
+    posterior_key, prior_key = jax.random.split(one_key(key))
+    latents = {name: draws.values[name] for name in compiled.shapes}
+    observed = list(compiled.observed_sites)
+    replicated = compiled.sample(posterior_key, given=latents)
+    groups: dict[str, Values] = {"posterior_predictive": _on_host({n: replicated[n] for n in observed})}
+    if prior_draws:
+        prior = _on_host(compiled.sample(prior_key, (1, prior_draws)))
+        groups["prior"] = {name: x for name, x in prior.items() if name not in observed}
+        groups["prior_predictive"] = {name: prior[name] for name in observed}
+    return groups
+
+
+# -- axes -----------------------------------------------------------------------------------------------
+
+
+def _labels(compiled: CompiledModel, coords: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+    """The labels of each plate's elements; not of a plate that has several sizes."""
+    sizes: dict[str, set[int]] = {}
+    shapes = compiled.site_shapes
+    for name, dims in compiled.dims.items():
+        for plate, n in zip(dims, shapes[name], strict=True):
+            if plate is not None:
+                sizes.setdefault(plate, set()).add(n)
+    one_size = {plate: found.pop() for plate, found in sizes.items() if len(found) == 1}
+    unknown_names(coords.keys(), list(one_size), "plate")
+    for plate, labels in coords.items():
+        if len(labels) != one_size[plate]:
+            raise ValueNamesError(f"plate {plate!r} has {one_size[plate]} elements, got {len(labels)} labels")
+    return {plate: np.asarray(coords.get(plate, np.arange(n))) for plate, n in one_size.items()}
+
+
+def _named_axes(
+    dims: Mapping[str, Dims], groups: Mapping[str, Values], labels: Collection[str]
+) -> dict[str, list[str]]:
+    """The names of all axes after those of chains and draws, by variable."""
+    return {
+        name: [axis if axis is not None and axis in labels else f"{name}_dim_{i}" for i, axis in enumerate(axes)]
+        for name, axes in dims.items()
+        if any(name in group for group in groups.values())
+    }  # fmt: skip
+
+
+def _made(groups: Mapping[str, Values], dims: Mapping[str, Sequence[str]], coords: Mapping[str, Any]) -> Any:
+    az = installed_arviz()
+    named = {
+        group: {_in_file(name): x for name, x in values.items()} for group, values in groups.items() if values
+    }  # fmt: skip
+    axes = {_in_file(name): list(map(_in_file, of_one)) for name, of_one in dims.items()}
+    labels = {_in_file(plate): x for plate, x in coords.items()}
+    with quiet():
+        if before_1(az):
+            return az.from_dict(**named, dims=axes, coords=labels)
+        return az.from_dict(named, dims=axes, coords=labels)
+
+
+def _in_file(name: str) -> str:
+    return name.replace("/", ".")
+
+
+def _on_host(values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(x) for name, x in values.items()}
+
+
+# -- ArviZ ----------------------------------------------------------------------------------------------
+
+
+def installed_arviz() -> Any:
+    """The package.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    with quiet():  # 0.23 announces its own 1.0 at import
+        return optional("arviz")
+
+
+def before_1(az: Any) -> bool:
+    """Whether it has InferenceData instead of DataTree."""
+    return int(az.__version__.partition(".")[0]) < 1
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without ArviZ's warnings, above all of single chains and constant entries: those cells are NaN."""
+    logger = logging.getLogger("arviz")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+__all__ = ["before_1", "installed_arviz", "quiet", "to_arviz"]
