@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from jax.extend import core
 
 from plait.compiler import jax_compat as compat
@@ -12,6 +13,7 @@ from plait.compiler.control_flow import refuse_unequal_sites, take_steps_out, wi
 from plait.compiler.given import KEPT_VALUE
 from plait.compiler.node_list import NodeList
 from plait.compiler.source import equation_loc
+from plait.compiler.staged import struct
 from plait.compiler.staging import OF_PLAIT
 from plait.ir.errors import ModelError
 from plait.ir.graph import Graph, Node, Output, Role
@@ -21,6 +23,11 @@ from plait.ir.types import Loc, TupleType, Type
 
 class Builder(NodeList):
     """Collects nodes, also those of a jaxpr."""
+
+    def code(self, function: Callable[..., Any], args: Sequence[Node], loc: Loc | None = None) -> Node:
+        """The node that computes a function of jax, which has one result, of the given arguments."""
+        (node,) = self.inline(jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args)), args, loc)
+        return node
 
     def inline(self, closed: Any, args: Sequence[Node], loc: Loc | None = None) -> list[Node]:
         """Adds a closed jaxpr's equations on the given arguments and returns its results.

@@ -11,15 +11,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 
 from plait.compiler.importer import Builder
 from plait.compiler.passes import PIPELINE, Pass
-from plait.compiler.stable.rewriting import is_op
-from plait.compiler.staged import struct
 from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
-from plait.ir.ops import AddN, Guard, Input, Param, Sum, array_type
+from plait.ir.ops import AddN, Guard, Input, Param, Sum, is_op
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ def _without(node: Node, free: AbstractSet[Node], builder: Builder) -> Node:
         return builder.add(node.op, kept, node.loc)
     rest = kept[0]
     if is_op(node, "sub") and node.args[1] in free:
-        (rest,) = builder.inline(jax.make_jaxpr(jnp.negative)(struct(array_type(rest))), [rest], node.loc)
+        rest = builder.code(jnp.negative, [rest], node.loc)
     return rest if rest.type == node.type else node
 
 

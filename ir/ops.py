@@ -679,6 +679,11 @@ def inputs(graph: Graph, kind: str) -> list[Node]:
     return [node for node in graph if isinstance(node.op, Input) and node.op.kind == kind]
 
 
+def is_op(node: Node, *primitives: str) -> bool:
+    """Whether a node applies one of these primitives."""
+    return isinstance(node.op, Apply) and node.op.primitive.name in primitives
+
+
 def aval(t: ArrayType) -> Any:
     """The jax aval of a type."""
     return jax.core.ShapedArray(t.shape, t.dtype, weak_type=t.weak)
@@ -698,5 +703,5 @@ __all__ = [
     "AddN", "Apply", "Check", "Cond", "Const", "Constrain", "Deterministic", "Factor", "Flat", "Guard", "Hoist",
     "Input", "InRange", "InSet", "InSupport", "Item", "Join", "LogDet", "LogProb", "LoopBegin", "LoopEnd", "NotNan",
     "Observe", "Param", "Plate", "Sample", "Scan", "Site", "Spec", "Split", "Steps", "Sum", "Sums", "Typed", "Value",
-    "array", "array_type", "aval", "from_aval", "inputs",
+    "array", "array_type", "aval", "from_aval", "inputs", "is_op",
 ]  # fmt: skip

@@ -165,8 +165,7 @@ class Curves:
         return self.moved[-1]
 
     def _code(self, function: Callable[..., Any], args: Sequence[Node]) -> Node:
-        closed = jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args))
-        (node,) = self.builder.inline(closed, args)
+        node = self.builder.code(function, args)
         self.known.add(node)
         return node
 

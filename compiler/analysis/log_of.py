@@ -7,15 +7,13 @@ concentration / exp(eta)    ⇒   log concentration − eta
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from plait.compiler.analysis.frontier import moves
 from plait.compiler.importer import Builder
-from plait.compiler.staged import struct
 from plait.ir.graph import Node, make
 from plait.ir.ops import Apply, array_type
 
@@ -35,7 +33,7 @@ def log_of(builder: Builder, node: Node, known: set[Node]) -> Node | None:
     signs, scalars = scalars, []  # two that are negative make a positive one
     log = _log(builder, node, known, scalars, lambda x: jnp.log(jnp.abs(x)))
     assert log is not None
-    return _code(builder, lambda log, *x: log + jnp.log(math.prod(map(jnp.sign, x))), [log, *signs])
+    return builder.code(lambda log, *x: log + jnp.log(math.prod(map(jnp.sign, x))), [log, *signs])
 
 
 def _log(
@@ -43,20 +41,20 @@ def _log(
 ) -> Node | None:
     """The logarithm; `scalars` gets those that may be negative."""
     if node in known:
-        known.add(log := _code(builder, jnp.log, [node]))
+        known.add(log := builder.code(jnp.log, [node]))
         return log
     if isinstance(node.op, Apply) and node.op.primitive.name == "exp":
         return node.args[0]
     if array_type(node).size == 1:
         scalars.append(node)
-        return _code(builder, of_scalar, [node])
+        return builder.code(of_scalar, [node])
     if not isinstance(node.op, Apply):
         return None
     name = node.op.primitive.name
     if name in _PARTS:
         parts = [_log(builder, a, known, scalars, of_scalar) for a in node.args]
         whole = [p for p in parts if p is not None]
-        return _code(builder, _PARTS[name], whole) if len(whole) == len(parts) else None
+        return builder.code(_PARTS[name], whole) if len(whole) == len(parts) else None
     fills = node.op.parameters.get("fill_value") is not None
     moved_only = moves(node, known) and not fills
     if moved_only or (name == "convert_element_type" and array_type(node) == array_type(node.args[0])):
@@ -70,11 +68,6 @@ def _log(
 
 
 _PARTS: dict[str, Callable[..., Any]] = {"mul": jnp.add, "div": jnp.subtract}
-
-
-def _code(builder: Builder, function: Callable[..., Any], args: Sequence[Node]) -> Node:
-    closed = jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args))
-    return builder.inline(closed, args)[0]
 
 
 __all__ = ["log_of"]

@@ -27,7 +27,7 @@ from plait.compiler.memo import remembered
 from plait.compiler.passes.simplify import simplify
 from plait.compiler.staged import struct
 from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
-from plait.ir.ops import Apply, Const, Input, Item, array_type
+from plait.ir.ops import Apply, Const, Input, Item, array_type, is_op
 from plait.ir.types import ArrayType
 
 MOST_PARTS = 16  # stacked components that stay arrays of their own: the code grows with their number
@@ -45,7 +45,7 @@ def share_exps(graph: Graph) -> Graph:
             env[node] = _shared(builder, node, env[found[0]], found[1])
             continue
         if _is_logaddexp(node):
-            env[node] = _traced(builder, node, log_sum_exp, *(env[a] for a in node.args[0].args))
+            env[node] = builder.code(log_sum_exp, [env[a] for a in node.args[0].args], node.loc)
             continue
         op = node.op.with_bodies([share_exps(body) for body in node.op.bodies])
         env[node] = node if op is node.op and args == node.args else make(op, args, node.loc)
@@ -71,8 +71,8 @@ def _shared(builder: Builder, node: Node, a: Node, axis: int) -> Node:
     moved = _Moved(builder, axis)
     if k == 2 or (k <= MOST_PARTS and _is_stacked(a, axis)):
         parts = [moved.part(a, i) for i in range(k)]
-        return _traced(builder, node, lambda *parts: log_sum_exp(*parts).reshape(shape), *parts)
-    return _traced(builder, node, lambda a: log_sum_exp_along(a).reshape(shape), moved.in_front(a))
+        return builder.code(lambda *parts: log_sum_exp(*parts).reshape(shape), parts, node.loc)
+    return builder.code(lambda a: log_sum_exp_along(a).reshape(shape), [moved.in_front(a)], node.loc)
 
 
 # -- what is replaced -----------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def _shared(builder: Builder, node: Node, a: Node, axis: int) -> Node:
 def _log_sum_exp(node: Node) -> tuple[Node, int] | None:
     """The array and the axis, where a node is all that jax's `logsumexp` computes."""
     total = _walked(node, ("add", "log"), ("abs", "reshape", "broadcast_in_dim"), "reduce_sum")
-    if total is None or not _is(total.args[0], "exp") or not _is(total.args[0].args[0], "sub"):
+    if total is None or not is_op(total.args[0], "exp") or not is_op(total.args[0].args[0], "sub"):
         return None
     a = total.args[0].args[0].args[0]
     axes = total.op.parameters["axes"]  # type: ignore[attr-defined]
@@ -95,12 +95,12 @@ def _log_sum_exp(node: Node) -> tuple[Node, int] | None:
 def _walked(node: Node, through: Sequence[str], maybe: Sequence[str], to: str) -> Node | None:
     """Down first arguments: by these primitives in order, then by any of `maybe`, to one."""
     for name in through:
-        if not _is(node, name):
+        if not is_op(node, name):
             return None
         node = node.args[0]
-    while any(_is(node, name) for name in maybe):
+    while any(is_op(node, name) for name in maybe):
         node = node.args[0]
-    return node if _is(node, to) else None
+    return node if is_op(node, to) else None
 
 
 @remembered
@@ -140,7 +140,7 @@ def _logaddexp() -> tuple[str | None, ...]:
     number = ArrayType(np.dtype("float32"), ())
     args = [builder.add(Input(name, Input.BODY, number)) for name in "ab"]
     builder.inline(jax.make_jaxpr(jnp.logaddexp)(*map(struct, (number, number))), args)
-    return tuple(_custom(n) for n in builder.nodes if _is(n, "custom_jvp_call"))
+    return tuple(_custom(n) for n in builder.nodes if is_op(n, "custom_jvp_call"))
 
 
 # -- where components are ---------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class _Moved:
                 x = jnp.transpose(x, sorted(range(len(new)), key=new.__getitem__))
                 return jax.lax.broadcast_in_dim(x, [t.shape[i] for i in order], sorted(new))
 
-            return _traced(self.builder, node, code, node.args[0])
+            return self.builder.code(code, [node.args[0]], node.loc)
 
         return self._anew(node, "front", self.in_front, front, repeated)
 
@@ -216,7 +216,7 @@ class _Moved:
                 shape = [n for i, n in enumerate(t.shape) if i != axis]
                 return jax.lax.broadcast_in_dim(x, shape, [d - (d > axis) for d in dims if d != axis])
 
-            return _traced(self.builder, node, code, node.args[0])
+            return self.builder.code(code, [node.args[0]], node.loc)
 
         return self._anew(node, k, lambda n: self.part(n, k), one, repeated)
 
@@ -234,12 +234,12 @@ class _Moved:
         if (key, node) not in self.done:
             if _is_elementwise(node):
                 new = _bound(self.builder, node, [moved(a) for a in node.args])
-            elif _is(node, "broadcast_in_dim") and len(node.args) == 1:
+            elif is_op(node, "broadcast_in_dim") and len(node.args) == 1:
                 new = repeated(node)
-            elif _is(node, "concatenate") and _stacks(node, self.axis) and key != "front":
+            elif is_op(node, "concatenate") and _stacks(node, self.axis) and key != "front":
                 new = moved(node.args[key])
             else:
-                new = _traced(self.builder, node, code, node)
+                new = self.builder.code(code, [node], node.loc)
             self.done[key, node] = new
         return self.done[key, node]
 
@@ -272,13 +272,9 @@ def _stacks(node: Node, axis: int) -> bool:
     return one and node.op.parameters["dimension"] == axis
 
 
-def _is(node: Node, name: str) -> bool:
-    return isinstance(node.op, Apply) and node.op.primitive.name == name
-
-
 def _custom(node: Node) -> str | None:
     """The function with a derivative of its own that a node calls."""
-    is_call = isinstance(node.op, Apply) and _is(node, "custom_jvp_call")
+    is_call = isinstance(node.op, Apply) and is_op(node, "custom_jvp_call")
     return compat.custom_function(node.op.parameters) if is_call else None  # type: ignore[attr-defined]
 
 
@@ -289,12 +285,7 @@ def _is_float(node: Node) -> bool:
 def _bound(builder: Builder, node: Node, args: Sequence[Node]) -> Node:
     op = node.op
     assert isinstance(op, Apply)
-    return _traced(builder, node, lambda *args: compat.bind(op.primitive, op.parameters, args)[0], *args)
-
-
-def _traced(builder: Builder, node: Node, code: Callable[..., Any], *args: Node) -> Node:
-    closed = jax.make_jaxpr(code)(*(struct(array_type(a)) for a in args))
-    return builder.inline(closed, args, node.loc)[0]
+    return builder.code(lambda *args: compat.bind(op.primitive, op.parameters, args)[0], args, node.loc)
 
 
 __all__ = ["components", "share_exps"]

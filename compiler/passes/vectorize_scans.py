@@ -17,16 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence, Set
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import networkx as nx
 
 from plait.compiler.batching.nodes import Axis, NotBatched, batched
 from plait.compiler.binding import known_nodes
 from plait.compiler.importer import Builder, opened_scan
-from plait.compiler.staged import struct
 from plait.ir.graph import Graph, Node, Op, Output, Role, ancestors, downstream, make, renamed_outputs, with_outputs
-from plait.ir.ops import Apply, Const, Input, Item, LogProb, Scan, array_type
+from plait.ir.ops import Apply, Const, Input, Item, LogProb, Scan, array_type, is_op
 from plait.ir.types import ArrayType, TupleType
 
 # A step does not pay for reading one more array to be spared anything cheaper than these.
@@ -70,11 +68,7 @@ def _opened(op: Op) -> Op:
     if not (isinstance(op, Apply) and op.primitive.name == "scan"):
         return op
     scan = opened_scan(op)
-    return op if scan is None or any(_is_code(n, {"cond", "while"}) for n in scan.body) else scan
-
-
-def _is_code(node: Node, primitives: Set[str]) -> bool:
-    return isinstance(node.op, Apply) and node.op.primitive.name in primitives
+    return op if scan is None or any(is_op(n, "cond", "while") for n in scan.body) else scan
 
 
 class _Steps:
@@ -226,9 +220,7 @@ class _Steps:
         return self.builder.add(node.op, args, node.loc)
 
     def _code(self, function: Callable[..., Any], *args: Node) -> Node:
-        closed = jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args))
-        (node,) = self.builder.inline(closed, args, args[0].loc)
-        return node
+        return self.builder.code(function, args, args[0].loc)
 
 
 def _reads(order: list[Node], group: list[Node], inside: Set[Node]) -> tuple[list[Node], list[Node]]:
@@ -238,7 +230,7 @@ def _reads(order: list[Node], group: list[Node], inside: Set[Node]) -> tuple[lis
     todo = [a for n in inside for a in n.args]
     while todo:
         n = todo.pop()
-        if isinstance(n.op, Const) or (_is_code(n, _LARGER) and array_type(n).size >= array_type(n.args[0]).size):
+        if isinstance(n.op, Const) or (is_op(n, *_LARGER) and array_type(n).size >= array_type(n.args[0]).size):
             todo += [] if n in inside else n.args
             inside.add(n)
         elif n not in inside and n not in group:
@@ -247,7 +239,7 @@ def _reads(order: list[Node], group: list[Node], inside: Set[Node]) -> tuple[lis
 
 
 def _is_costly(node: Node) -> bool:
-    return isinstance(node.op, LogProb) or _is_code(node, _COSTLY)
+    return isinstance(node.op, LogProb) or is_op(node, *_COSTLY)
 
 
 def _stacked(t: ArrayType, length: int) -> ArrayType:

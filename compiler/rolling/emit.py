@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,7 +16,6 @@ from plait.compiler.rolling.chains import Before, Chain, before_of
 from plait.compiler.rolling.families import Family, Joined, Recipe, Search, Shared, Stacked, Taken, is_slice, parts
 from plait.compiler.rolling.names import FamilyNames
 from plait.compiler.rolling.rows import parts_of, rows_of
-from plait.compiler.staged import struct
 from plait.compiler.supports import support_of
 from plait.ir.graph import Graph, Node, Output, Role, ancestors, make, with_outputs
 from plait.ir.ops import Deterministic, Input, Item, Sample, Scan, Site, array_type
@@ -93,13 +91,12 @@ class Rolling(Builder):
         if isinstance(whole, tuple):
             raise NotHeld(family, "one result of several is used apart")
         if (family, i) not in self.made:
-            self.made[family, i] = self.code(lambda x: x[i], whole)
+            self.made[family, i] = self.of(lambda x: x[i], whole)
         return self.made[family, i]
 
-    def code(self, function: Callable[..., Any], *args: Node) -> Node:
-        """A node that computes a function of jax."""
-        (node,) = self.inline(jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args)), args, args[0].loc)
-        return node
+    def of(self, function: Callable[..., Any], *args: Node) -> Node:
+        """The node that computes a function of jax, on the line of the first argument."""
+        return self.code(function, args, args[0].loc)
 
     def _family(self, family: Family) -> Node | tuple[Node, ...]:
         if is_slice(family.first):
@@ -140,7 +137,7 @@ class Rolling(Builder):
         if isinstance(whole, tuple):
             raise NotHeld(family, "one result of several is used apart")
         if (source, positions) not in self.made:
-            self.made[source, positions] = self.code(lambda x: rows_of(x, np.asarray(positions)), whole)
+            self.made[source, positions] = self.of(lambda x: rows_of(x, np.asarray(positions)), whole)
         return self.made[source, positions]
 
     def joined(self, pieces: Sequence[tuple[Node, bool]], sizes: Sequence[int]) -> Node:
@@ -152,7 +149,7 @@ class Rolling(Builder):
                 ]
             )
 
-        return self.code(join, *(node for node, _ in pieces))
+        return self.of(join, *(node for node, _ in pieces))
 
     def _bundle(self, node: Node) -> Node:
         """Members put together, out of the families' own arrays."""
@@ -160,7 +157,7 @@ class Rolling(Builder):
         stacked, lane = self.stacked(bundle.recipe, Family((node,)))
         if not lane:
             stacked = self.joined([(stacked, False)], [bundle.recipe.size])
-        return self.code(bundle.together, stacked, *map(self.one, bundle.rest))
+        return self.of(bundle.together, stacked, *map(self.one, bundle.rest))
 
     def _slices(self, family: Family) -> Node:
         """Parts of one array, or of each member's, by where they start."""
@@ -172,12 +169,12 @@ class Rolling(Builder):
         if isinstance(recipe, Taken) and not isinstance(self.whole[recipe.family], tuple):
             source: Any = self.whole[recipe.family]
             starts = np.concatenate([np.array(recipe.positions)[:, None], starts], axis=1)
-            return self.code(lambda x: parts_of(x, starts, (1, *size), (1, *strides))[:, 0], source)
+            return self.of(lambda x: parts_of(x, starts, (1, *size), (1, *strides))[:, 0], source)
         source, lane = self.stacked(recipe, family)
         if lane:
             starts = np.concatenate([np.arange(family.size)[:, None], starts], axis=1)
-            return self.code(lambda x: parts_of(x, starts, (1, *size), (1, *strides))[:, 0], source)
-        return self.code(lambda x: parts_of(x, starts, size, strides), source)
+            return self.of(lambda x: parts_of(x, starts, (1, *size), (1, *strides))[:, 0], source)
+        return self.of(lambda x: parts_of(x, starts, size, strides), source)
 
     # -- chains -----------------------------------------------------------------------------------------
 
@@ -188,7 +185,7 @@ class Rolling(Builder):
         for i, family in enumerate(read):
             item = self.add(Item(body.n_carry + i), [node], family.first.loc)
             flat = (family.size, *array_type(family.first).shape)
-            self.whole[family] = item if chain.width == 1 else self.code(lambda x, s=flat: jnp.reshape(x, s), item)
+            self.whole[family] = item if chain.width == 1 else self.of(lambda x, s=flat: jnp.reshape(x, s), item)
 
 
 class _Body(Builder):
@@ -262,7 +259,7 @@ class _Body(Builder):
         """Values of all members in a row for each step."""
         if self.width == 1:
             return value
-        return self.outer.code(lambda x: jnp.reshape(x, (-1, self.width, *x.shape[1:])), value)
+        return self.outer.of(lambda x: jnp.reshape(x, (-1, self.width, *x.shape[1:])), value)
 
     def _past(self, before: Before, family: Family, later: list[tuple[int, Family]]) -> Node:
         """Carries what a family was: the oldest value is the operand, each step moves the others up."""
@@ -276,7 +273,7 @@ class _Body(Builder):
         inputs: list[Node] = []
         for i in range(lag):
             part = slice(i * n, (i + 1) * n) if n > 1 else i
-            start = first if alone else self.outer.code(lambda x, part=part: x[part], first)
+            start = first if alone else self.outer.of(lambda x, part=part: x[part], first)
             inputs.append(self._input(f"carry{len(self.carry)}", t))
             if i:
                 given, value, _ = self.carry[-1]

@@ -7,13 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import ExpandedDistribution, Independent, MaskedDistribution
 
 from plait.compiler.importer import Builder
-from plait.compiler.staged import struct
 from plait.ir.graph import Node
 from plait.ir.ops import LogProb, array_type
 from plait.ir.spec import Leaf, Part, Spec, Static, rebuild
@@ -109,7 +107,7 @@ class Scope:
 
     def code(self, function: Callable[..., Any], args: Sequence[Node]) -> Node:
         """A function of nodes; known where all of them are."""
-        (node,) = self.builder.inline(jax.make_jaxpr(function)(*(struct(array_type(a)) for a in args)), args)
+        node = self.builder.code(function, args)
         if all(a in self.known for a in args):
             self.known.add(node)
         return node
@@ -181,8 +179,7 @@ def _weight(scope: Scope, weights: Sequence[tuple[Node | bool, int]], rows: Shap
             total = jnp.where(x, total, 0.0) if x.dtype == bool else total * x
         return jnp.broadcast_to(total, rows).reshape(-1)
 
-    closed = jax.make_jaxpr(code)(*(struct(array_type(n)) for n in nodes))
-    return scope.builder.inline(closed, nodes)[0]
+    return scope.builder.code(code, nodes)
 
 
 __all__ = ["Fusion", "Refused", "Scope", "Term", "Values", "read_term"]

@@ -19,10 +19,10 @@ from jax.scipy.special import xlog1py
 from plait.compiler.stable.facts import DIFFERENCE, LOG, LOG1P, LOG_NEAR_ONE, LOG_OF_PRODUCT, SUM, SUM_OF_LOGS
 from plait.compiler.stable.functions import log_sum_exp, softplus
 from plait.compiler.stable.match import match, number
-from plait.compiler.stable.rewriting import Rewriting, is_op
+from plait.compiler.stable.rewriting import Rewriting
 from plait.compiler.stable.softmax import is_below_zero, softmax_axes
 from plait.ir.graph import Node
-from plait.ir.ops import Apply, Item, array_type
+from plait.ir.ops import Apply, Item, array_type, is_op
 from plait.ir.types import Loc
 
 _MOVES = ("broadcast_in_dim", "reshape", "squeeze", "transpose", "copy")  # they change places with a logarithm

@@ -19,11 +19,11 @@ import numpyro.distributions as dist
 from jax import Array
 
 from plait.compiler.stable.facts import LOGIT
-from plait.compiler.stable.rewriting import Place, Rewriting, is_op
+from plait.compiler.stable.rewriting import Place, Rewriting
 from plait.compiler.stable.softmax import is_below_zero, softmax_axes
 from plait.compiler.staged import signature
 from plait.ir.graph import Node, ancestors
-from plait.ir.ops import Apply, Const, LogProb, array_type
+from plait.ir.ops import Apply, Const, LogProb, array_type, is_op
 from plait.ir.spec import Closure, Leaf, Map, Part, Seq, Spec
 from plait.ir.types import Loc
 

@@ -18,9 +18,9 @@ from jax import Array
 from numpyro.distributions.util import cholesky_of_inverse
 
 from plait.compiler.stable.match import match
-from plait.compiler.stable.rewriting import Rewriting, is_op
+from plait.compiler.stable.rewriting import Rewriting
 from plait.ir.graph import Node
-from plait.ir.ops import Apply, Item, array_type
+from plait.ir.ops import Apply, Item, array_type, is_op
 from plait.ir.types import ArrayType, Shape
 
 

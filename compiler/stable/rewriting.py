@@ -46,7 +46,7 @@ class Rewriting(Builder):
         self.env: dict[Node, Node] = {}
         self.places: list[Place] = []
 
-    def code(self, function: Callable[..., Any], args: Sequence[Node], loc: Loc | None) -> Node:
+    def code(self, function: Callable[..., Any], args: Sequence[Node], loc: Loc | None = None) -> Node:
         """What a function computes of new nodes."""
         (result,) = self.inline(_traced(function, tuple(map(array_type, args))), args, loc)
         return result
@@ -105,9 +105,4 @@ def _traced(function: Callable[..., Any], ins: tuple[ArrayType, ...]) -> Any:
     return jax.make_jaxpr(function)(*map(struct, ins))
 
 
-def is_op(node: Node, *primitives: str) -> bool:
-    """Whether a node applies one of these primitives."""
-    return isinstance(node.op, Apply) and node.op.primitive.name in primitives
-
-
-__all__ = ["Place", "Rewriting", "first_fact", "is_op", "primitives"]
+__all__ = ["Place", "Rewriting", "first_fact", "primitives"]

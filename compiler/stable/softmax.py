@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from plait.compiler.stable.rewriting import is_op
 from plait.ir.graph import Node
-from plait.ir.ops import Apply, array_type
+from plait.ir.ops import Apply, array_type, is_op
 
 
 def softmax_axes(node: Node) -> tuple[int, ...] | None:
