@@ -15,7 +15,8 @@ expansions (R. J. Boik, J. F. Robison-Cox, Derivatives of the incomplete beta fu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,28 +40,24 @@ def log_gamma_tails(a: Any, t: Any) -> tuple[Any, Any]:
 
 def log_gamma_scale(a: Any, t: Any) -> Any:
     """c: the log density of t, less log a."""
-    large = jnp.maximum(a, _LARGE)
+    large = jnp.where(a < _LARGE, _LARGE, a)
     away = t - jnp.log(large)
     far = large * (away - jnp.expm1(away)) - 0.5 * jnp.log(2 * jnp.pi * large) - _stirling(large)
     return jnp.where(a < _LARGE, a * t - jnp.exp(t) - log_rising(0.0, a), far)
 
 
 def _gamma_series(a: Any, x: Any) -> Any:
-    def step(state: Any) -> Any:
-        n, term, total = state
-        term = term * x / (a + n)
-        return n + 1, term, total + term
+    def step(shape: Any, state: _State) -> _State:
+        a, x = shape
+        term = state.change * x / (a + state.n)
+        return _State(state.n + 1, state.total + term, term, state.d)
 
-    def goes_on(state: Any) -> Any:
-        n, term, total = state
-        return (n < _MOST) & jnp.any(term > 0.1 * jnp.finfo(total.dtype).eps * total)
-
-    one = jnp.ones_like(a + x)
-    return jax.lax.while_loop(goes_on, step, (1, one, one))[2]
+    one = jnp.ones_like(x)
+    return _summed(step, (a, x), _State(jnp.ones((), x.dtype), one, one, one))
 
 
 def _gamma_fraction(a: Any, x: Any) -> Any:
-    return 1 / _continued(lambda n: (-n * (n - a), x + 2 * n + 1 - a), x + 1 - a)
+    return 1 / _continued(lambda shape, n: (-n * (n - shape[0]), shape[1] + 2 * n + 1 - shape[0]), (a, x), x + 1 - a)
 
 
 # -- beta ---------------------------------------------------------------------------------------------------
@@ -79,8 +76,9 @@ def log_beta_tails(a: Any, b: Any, s: Any) -> tuple[Any, Any]:
 def log_beta_scale(a: Any, b: Any, s: Any) -> Any:
     """c: the log density of s, less log a."""
     direct = a * jax.nn.log_sigmoid(s) + b * jax.nn.log_sigmoid(-s) + log_inverse_beta(a, b)
-    large_a, large_b = jnp.maximum(a, _LARGE), jnp.maximum(b, _LARGE)
-    less, more, s = jnp.minimum(large_a, large_b), jnp.maximum(large_a, large_b), jnp.where(large_a <= large_b, s, -s)
+    large_a, large_b = (jnp.where(x < _LARGE, _LARGE, x) for x in (a, b))
+    swap = large_a > large_b
+    less, more, s = jnp.where(swap, large_b, large_a), jnp.where(swap, large_a, large_b), jnp.where(swap, -s, s)
     n = less + more
     away = s - jnp.log(less / more)
     divergence = less * away - n * jnp.log1p(less / n * jnp.expm1(away))
@@ -91,25 +89,25 @@ def log_beta_scale(a: Any, b: Any, s: Any) -> Any:
 
 def log_inverse_beta(a: Any, b: Any) -> Any:
     """-log(a B(a, b)), with all digits where one of a and b is small."""
-    less, more = jnp.minimum(a, b), jnp.maximum(a, b)
+    less, more = jnp.where(a < b, a, b), jnp.where(a < b, b, a)
     return log_rising(more, less) - log_rising(0.0, less) - jnp.log1p(a / b)
 
 
 def _beta_fraction(a: Any, b: Any, x: Any) -> Any:
-    """1 + d_1/(1 + d_2/(1 + …)), two steps at a time."""
+    """1 + d_1/(1 + d_2/(1 + …)), two steps at a time: 1 + d_1 - d_1 d_2/(1 + d_2 + d_3 - d_3 d_4/(…))."""
 
-    def pair(m: Any) -> tuple[Any, Any]:
-        # the contraction to its even part: a_m / (b_m + a_{m+1} / …)
-        numerator = -odd(m - 1) * even(m)
-        return numerator, 1 + even(m) + odd(m)
-
-    def odd(m: Any) -> Any:  # d_{2m+1}
+    def odd(shape: Any, m: Any) -> Any:  # d_{2m+1}
+        a, b, x = shape
         return -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
 
-    def even(m: Any) -> Any:  # d_{2m}
+    def even(shape: Any, m: Any) -> Any:  # d_{2m}
+        a, b, x = shape
         return m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
 
-    return _continued(pair, 1 + odd(0.0))
+    def pair(shape: Any, m: Any) -> tuple[Any, Any]:
+        return -odd(shape, m - 1) * even(shape, m), 1 + even(shape, m) + odd(shape, m)
+
+    return _continued(pair, (a, b, x), 1 + odd((a, b, x), 0.0))
 
 
 # -- parts --------------------------------------------------------------------------------------------------
@@ -136,29 +134,59 @@ def _stirling(z: Any) -> Any:
     return (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w * (1 / 1680 - w * (1 / 1188 - w * 691 / 360360))))) / z
 
 
-def _continued(part: Callable[[Any], tuple[Any, Any]], first: Any) -> Any:
-    """first + a_1/(b_1 + a_2/(b_2 + …)); `part` is n ↦ (a_n, b_n), n a float from 1 on.
+class _State(NamedTuple):
+    """Of a sum: the number of the next term, the total, the last term, and what the next one needs besides."""
+
+    n: Any
+    total: Any
+    change: Any
+    d: Any
+
+    @property
+    def goes_on(self) -> Any:
+        return jnp.any(jnp.abs(self.change) > 0.1 * jnp.finfo(self.total.dtype).eps * jnp.abs(self.total))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _summed(step: Callable[[Any, _State], _State], shape: Any, start: _State) -> Any:
+    """The total when no element of it changes any more, of ``step(shape, state)``."""
+
+    def goes_on(state: _State) -> Any:
+        return (state.n < _MOST) & state.goes_on
+
+    return jax.lax.while_loop(goes_on, partial(step, shape), start).total
+
+
+@_summed.defjvp
+def _summed_jvp(step: Callable[[Any, _State], _State], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    # until neither changes: for whole numbers a sum may end at a term whose derivative is not zero
+    def dual_step(state: Any) -> Any:
+        return jax.jvp(step, (primals[0], state[0]), (tangents[0], state[1]))
+
+    def goes_on(state: Any) -> Any:
+        return (state[0].n < _MOST) & (state[0].goes_on | state[1].goes_on)
+
+    value, tangent = jax.lax.while_loop(goes_on, dual_step, (primals[1], tangents[1]))
+    return value.total, tangent.total
+
+
+def _continued(part: Callable[[Any, Any], tuple[Any, Any]], shape: Any, first: Any) -> Any:
+    """first + a_1/(b_1 + a_2/(b_2 + …)); `part` is (shape, n) ↦ (a_n, b_n), n a float from 1 on.
 
     By Steed's algorithm (A. R. Barnett and others, Comput. Phys. Commun. 8, 1974): convergents are summed, so that
     rounding does not grow with their number, as it does in Lentz' product.
     """
-    eps = jnp.finfo(first.dtype).eps
 
-    def step(state: Any) -> Any:
-        n, value, change, d = state
-        numerator, denominator = part(n)
-        new = 1 / _not_zero(denominator + numerator * d)
-        change = -numerator * d * new * change
-        return n + 1, value + change, change, new
-
-    def goes_on(state: Any) -> Any:
-        n, value, change, _ = state
-        return (n < _MOST) & jnp.any(jnp.abs(change) > 0.1 * eps * jnp.abs(value))
+    def step(shape: Any, state: _State) -> _State:
+        numerator, denominator = part(shape, state.n)
+        d = 1 / _not_zero(denominator + numerator * state.d)
+        change = -numerator * state.d * d * state.change
+        return _State(state.n + 1, state.total + change, change, d)
 
     one = jnp.ones((), first.dtype)
-    numerator, denominator = part(one)
+    numerator, denominator = part(shape, one)
     d = 1 / _not_zero(denominator)
-    return jax.lax.while_loop(goes_on, step, (one + 1, first + numerator * d, numerator * d, d))[1]
+    return _summed(step, shape, _State(one + 1, first + numerator * d, numerator * d, d))
 
 
 def _not_zero(x: Any) -> Any:
