@@ -36,7 +36,7 @@ from plait.runtime import stan
 from plait.runtime.boundary import given_sites, latent_values
 from plait.runtime.data import rebound_arrays
 from plait.runtime.dims import site_dims
-from plait.runtime.given import draws_shape, flat_vector, one_key, one_number
+from plait.runtime.given import cube_points, draws_shape, flat_vector, one_key, one_number
 from plait.runtime.names import flat_names, leading_axes, require_dict
 from plait.runtime.program import Program
 from plait.runtime.start import RADIUS, TRIES
@@ -411,6 +411,33 @@ class CompiledModel:
         draws = program.sample(self._data, self._given(params), keys, fixed)
         shaped = {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in sites}
         return unstacked(shaped, program.families, len(lead))
+
+    def prior_transform(
+        self, u: Any, *, deterministic: bool = False, stacked: bool = False, params: Params | None = None
+    ) -> dict[str, Any]:
+        """Values by site at points of the unit cube: if u is uniform, they are draws from the prior of the latents.
+
+        Each latent takes the entries of u at its place in the flat vector, given the latents before it. A univariate
+        one rises in its entry; 0 and 1 are the ends of its support. Observed sites, factors and everything else that
+        weighs draws are the likelihood. Differentiable inside the cube.
+
+        Args:
+            u: shape (..., dim), entries from 0 to 1; the leading axes are kept.
+            deterministic: whether to add the deterministic sites.
+            stacked: whether each of `families` is one array, instead of one for each of its sites.
+            params: values of `param` sites, default their initial ones.
+
+        Raises:
+            ModelError: the prior of a latent has no inverse CDF, or is masked or scaled.
+            ValueNamesError: u has another shape, or an entry outside [0, 1], which inside a caller's jit gives NaN.
+        """
+        program, transform = self._program, self._program.prior_transform
+        u = cube_points(u, self.dim, self.dtype)
+        found = transform(self._data, self._given(params), u)
+        order = drawn_shapes(program.model)
+        wanted = [*self._shapes, *(name for name in order if deterministic and name not in self._shapes)]
+        values = {name: found[name] for name in wanted if name in found}
+        return values if stacked else unstacked(values, program.families, u.ndim - 1)
 
     # -- params -----------------------------------------------------------------------------------------
 

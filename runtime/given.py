@@ -65,8 +65,8 @@ def _lost(array: Any, dtype: Any) -> str:
     return f"{lost.flat[0]}" if lost.size else ""
 
 
-def flat_vector(z: Any, dim: int, dtype: Any, batched: bool) -> Any:
-    """The flat unconstrained vector, of shape (dim,), or (…, dim) if `batched`.
+def flat_vector(z: Any, dim: int, dtype: Any, batched: bool, what: str = "the flat vector") -> Any:
+    """The flat unconstrained vector, of shape (dim,), or (…, dim) if `batched`; or `what` is laid out like it.
 
     Raises:
         ValueNamesError: it has another shape, or is not of real numbers.
@@ -74,13 +74,26 @@ def flat_vector(z: Any, dim: int, dtype: Any, batched: bool) -> Any:
     if isinstance(z, jax.Array) and z.shape == (dim,) and z.dtype == dtype:
         return z  # the common case, at once: a small density takes a few microseconds
     if isinstance(z, Mapping):
-        raise ValueNamesError("the flat vector is one array, got a dict; log_joint and unconstrain take values by name")
-    array = numbers(z, "the flat vector")
+        raise ValueNamesError(f"{what} is one array, got a dict; log_joint and unconstrain take values by name")
+    array = numbers(z, what)
     if array.shape != (dim,) and not (batched and array.shape[-1:] == (dim,)):
         hint = "" if batched or array.shape[-1:] != (dim,) else "; use jax.vmap for several"
         expected = f"(…, {dim})" if batched else f"({dim},)"
-        raise ValueNamesError(f"the flat vector has shape {expected}, got {array.shape}{hint}")
-    return array if array.dtype == dtype else in_dtype(array, dtype, "the flat vector")
+        raise ValueNamesError(f"{what} has shape {expected}, got {array.shape}{hint}")
+    return array if array.dtype == dtype else in_dtype(array, dtype, what)
+
+
+def cube_points(u: Any, dim: int, dtype: Any) -> Any:
+    """Points of the unit cube, of shape (…, dim).
+
+    Raises:
+        ValueNamesError: they have another shape, or lie outside; under a caller's jit nobody can look.
+    """
+    u = flat_vector(u, dim, dtype, batched=True, what="the point of the unit cube")
+    if not is_tracer(u) and not np.all((inside := np.asarray(u)) >= 0) & np.all(inside <= 1):
+        wrong = inside[~((inside >= 0) & (inside <= 1))]
+        raise ValueNamesError(f"the point of the unit cube has entries from 0 to 1, got {wrong.flat[0]}")
+    return u
 
 
 def one_number(value: Any, dtype: Any, what: str) -> Any:
@@ -128,4 +141,4 @@ def draws_shape(shape: Any) -> Shape:
     return sizes
 
 
-__all__ = ["draws_shape", "flat_vector", "in_dtype", "numbers", "one_key", "one_number", "Where"]
+__all__ = ["cube_points", "draws_shape", "flat_vector", "in_dtype", "numbers", "one_key", "one_number", "Where"]

@@ -12,6 +12,7 @@ import jax
 from plait.compiler.arguments import Arguments
 from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.gradient import value_and_grad
+from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
 from plait.compiler.observed import observed_values
@@ -143,6 +144,21 @@ class Program:
 
         return jax.jit(many)
 
+    @cached_property
+    def prior_transform(self) -> Jitted:
+        """Of (data, params, u), with any leading axes of u: latents and deterministics.
+
+        Raises:
+            ModelError: a latent has no inverse CDF.
+        """
+        require_quantiles(self.model)
+
+        def call(data: Any, params: Any, u: Any) -> dict[str, Any]:
+            function = partial(prior_transform, self.model, self.lowered.slots, data, params)
+            return _over_axes(function, u)
+
+        return jax.jit(call)
+
     def freed(self, names: Collection[str]) -> Program:
         """The program in which these observed sites are latent."""
         key = frozenset(names)
@@ -249,12 +265,14 @@ def build(
 
 
 def _batched(function: Function, known: Any, params: Any, z: Any) -> dict[str, Any]:
-    def call(z: Any) -> dict[str, Any]:
-        return function(known, params, (z,))
+    return _over_axes(lambda z: function(known, params, (z,)), z)
 
+
+def _over_axes(function: Callable[[Any], dict[str, Any]], z: Any) -> dict[str, Any]:
+    """A function of a vector at each of the vectors along the leading axes."""
     for _ in range(z.ndim - 1):
-        call = jax.vmap(call)
-    return call(z)
+        function = jax.vmap(function)
+    return function(z)
 
 
 def _required(function: Function | None) -> Function:

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.lower.evaluate import RULES, Rule, cond_with, evaluate, scan_with
+from plait.compiler.lower.ancestral import Walk
 from plait.ir.errors import ModelError
-from plait.ir.graph import Graph, Node, Op
-from plait.ir.ops import Cond, Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, array, inputs
+from plait.ir.graph import Graph
+from plait.ir.ops import Cond, Deterministic, Input, Observe, Param, Sample, Scan, Site, array, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Shape
 
@@ -42,30 +42,16 @@ def draw(
     return drawing.record
 
 
-class _Drawing:
-    """One draw of a graph's sites, each with a key of its own; a loop's body or a branch is a drawing of its own."""
+class _Drawing(Walk):
+    """One draw of a graph's sites, each with a key of its own."""
 
     def __init__(self, key: Any, given: Mapping[str, Any]) -> None:
+        super().__init__()
         self.keys: Iterator[Any] = (jax.random.fold_in(key, i) for i in count())
         self.given = given
-        self.record: dict[str, Any] = {}
-
-    def evaluate(self, graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> list[Any]:
-        """Draws the sites of a graph; returns the values of `wanted`."""
-        special: dict[type[Op], Rule] = {
-            Sample: self.sample,
-            Observe: self.observe,
-            Factor: lambda op, args: None,
-            Deterministic: self.deterministic,
-            Scan: self.scan,
-            Cond: self.cond,
-        }
-        named = [n for n in graph if isinstance(n.op, (Sample, Observe, Deterministic)) or _has_sites(n)]
-        return evaluate(graph, values, [*named, *wanted], {**RULES, **special})[len(named) :]
 
     def sample(self, op: Sample, args: Sequence[Any]) -> Any:
-        self.record[op.name] = self._value(op, args)
-        return self.record[op.name]
+        return self._value(op, args)
 
     def observe(self, op: Observe, args: Sequence[Any]) -> Any:
         obs: Any = op.extra(op.OBS, args)
@@ -77,32 +63,17 @@ class _Drawing:
         return self.record[op.name] if jnp.shape(self.record[op.name]) == jnp.shape(obs) else obs
 
     def deterministic(self, op: Deterministic, args: Sequence[Any]) -> Any:
-        self.record[op.name] = _unless_given(op.name, jnp.result_type(args[0]), self.given, lambda: args[0])
-        return self.record[op.name]
+        return _unless_given(op.name, jnp.result_type(args[0]), self.given, lambda: args[0])
 
-    def scan(self, op: Scan, args: Sequence[Any]) -> Any:
-        if not op.is_root:
-            return RULES[Scan](op, args)
+    def over_steps(self, op: Scan) -> Any:
         inner = {n: x for n, x in self.given.items() if n in drawn_shapes(op.body)}
+        return jax.random.split(next(self.keys), op.length), inner
 
-        def body(graph: Graph, values: Mapping[Node, Any], wanted: list[Node], extra: Any) -> Sequence[Any]:
-            step = _Drawing(*extra)
-            return [*step.evaluate(graph, values, wanted), step.record]
+    def over_branches(self) -> Any:
+        return next(self.keys), self.given
 
-        *results, drawn = scan_with(op, args, body, (jax.random.split(next(self.keys), op.length), inner))
-        self.record.update(drawn)
-        return results
-
-    def cond(self, op: Cond, args: Sequence[Any]) -> Any:
-        key = next(self.keys)
-
-        def branch(graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> Any:
-            taken = _Drawing(key, self.given)
-            return taken.evaluate(graph, values, wanted), taken.record
-
-        results, drawn = cond_with(op, args, branch)
-        self.record.update(drawn)
-        return results
+    def inside(self, part: Any) -> _Drawing:
+        return _Drawing(*part)
 
     def _value(self, op: Site, args: Sequence[Any]) -> Any:
         own_key = op.extra(op.KEY, args)
@@ -117,10 +88,6 @@ class _Drawing:
                 ) from None
 
         return _unless_given(op.name, op.type.dtype, self.given, drawn)
-
-
-def _has_sites(node: Node) -> bool:
-    return bool(node.op.bodies) and node.op.is_root
 
 
 def _unless_given(name: str, dtype: Any, given: Mapping[str, Any], otherwise: Callable[[], Any]) -> Any:

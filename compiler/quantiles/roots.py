@@ -59,6 +59,12 @@ def logit_beta_quantile(concentration1: Any, concentration0: Any, tails: Tails) 
     return _logit_beta(a, b, lower, upper)
 
 
+def logit_beta_cdf(concentration1: Any, concentration0: Any, s: Any) -> Any:
+    """P(log (x / (1 - x)) ≤ s) of x ~ Beta(concentration1, concentration0), with all digits in its lower tail."""
+    a, b, s = _floats(concentration1, concentration0, s)
+    return jnp.exp(_beta_tail(a, b, s, jnp.ones_like(s, bool)))
+
+
 def _floats(*xs: Any) -> list[Any]:
     dtype = jnp.result_type(float, *xs)
     return jnp.broadcast_arrays(*(jnp.asarray(x, dtype) for x in xs))
@@ -222,4 +228,4 @@ def _with_ends(t: Any, lower: Any, upper: Any) -> Any:
     return jnp.where(lower == 0, -jnp.inf, jnp.where(upper == 0, jnp.inf, t))
 
 
-__all__ = ["log_gamma_quantile", "logit_beta_quantile"]
+__all__ = ["log_gamma_quantile", "logit_beta_cdf", "logit_beta_quantile"]
