@@ -1,4 +1,4 @@
-"""The walk over a model graph in program order that gives every latent site a value, those inside loops and branches too.
+"""The walk over a model graph in program order that gives each latent a value, in loops and branches too.
 
 What the values are is up to the one who walks: draws (`sampler`), or points of the unit cube (`prior_transform`).
 """

@@ -1,4 +1,4 @@
-"""From the model graph to a function of the unit cube: each latent at its entries' probabilities, given those before it."""
+"""From the model graph to a function of the unit cube: each latent at its probabilities, given those before it."""
 
 from __future__ import annotations
 

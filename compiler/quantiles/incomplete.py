@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _LARGE = 10.0  # from here on Stirling's series has all the digits of float64
 _MOST = 100_000  # terms; √(36 a) of them are needed near the mode, so this is for a and b beyond 10^8
@@ -35,7 +36,7 @@ def log_gamma_tails(a: Any, t: Any) -> tuple[Any, Any]:
     below = x < a + 1
     log_p = c + jnp.log(_gamma_series(a, jnp.where(below, x, 0.0)))
     log_q = c + jnp.log(a * _gamma_fraction(a, jnp.where(below, a + 1, x)))
-    return jnp.where(below, log_p, log_1m_exp(log_q)), jnp.where(below, log_1m_exp(log_p), log_q)
+    return jnp.where(below, log_p, _log_1m_exp(log_q)), jnp.where(below, _log_1m_exp(log_p), log_q)
 
 
 def log_gamma_scale(a: Any, t: Any) -> Any:
@@ -69,7 +70,7 @@ def log_beta_tails(a: Any, b: Any, s: Any) -> tuple[Any, Any]:
     mine = jax.nn.sigmoid(s) * (a + b + 2) < a + 1
     first, second, s = jnp.where(mine, a, b), jnp.where(mine, b, a), jnp.where(mine, s, -s)
     log_near = log_beta_scale(first, second, s) - jnp.log(_beta_fraction(first, second, jax.nn.sigmoid(s)))
-    log_far = log_1m_exp(log_near)
+    log_far = _log_1m_exp(log_near)
     return jnp.where(mine, log_near, log_far), jnp.where(mine, log_far, log_near)
 
 
@@ -113,7 +114,7 @@ def _beta_fraction(a: Any, b: Any, x: Any) -> Any:
 # -- parts --------------------------------------------------------------------------------------------------
 
 
-def log_1m_exp(x: Any) -> Any:
+def _log_1m_exp(x: Any) -> Any:
     """log(1 - exp(x)) for x < 0."""
     x = jnp.minimum(x, 0.0)
     near = x > -0.69
@@ -144,7 +145,7 @@ class _State(NamedTuple):
 
     @property
     def goes_on(self) -> Any:
-        return jnp.any(jnp.abs(self.change) > 0.1 * jnp.finfo(self.total.dtype).eps * jnp.abs(self.total))
+        return jnp.any(jnp.abs(self.change) > 0.1 * np.finfo(self.total.dtype).eps * jnp.abs(self.total))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -193,4 +194,6 @@ def _not_zero(x: Any) -> Any:
     return jnp.where(jnp.abs(x) < _TINY, _TINY, x)
 
 
-__all__ = ["log_1m_exp", "log_inverse_beta", "log_beta_scale", "log_beta_tails", "log_gamma_scale", "log_gamma_tails", "log_rising"]
+__all__ = [
+    "log_beta_scale", "log_beta_tails", "log_gamma_scale", "log_gamma_tails", "log_inverse_beta", "log_rising",
+]  # fmt: skip

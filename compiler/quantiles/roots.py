@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import digamma, ndtri, polygamma
 
@@ -168,7 +169,7 @@ def _beta_tail_jvp(primals: Any, tangents: Any) -> Any:
 
 def _newton(tail_and_slope: Callable[[Any], tuple[Any, Any]], target: Any, start: Any, least: Any) -> Any:
     """Where a concave, rising function of v is `target`: not below `least`."""
-    eps = jnp.finfo(target.dtype).eps
+    eps = np.finfo(target.dtype).eps
 
     def step(state: Any) -> Any:
         i, v, done = state
@@ -186,9 +187,7 @@ def _newton(tail_and_slope: Callable[[Any], tuple[Any, Any]], target: Any, start
     return jax.lax.while_loop(goes_on, step, begin)[1]
 
 
-def _implicit(
-    t: Any, tail: Any, log_density: Any, by_shape: Any, lower: Any, upper: Any, tangents: Any
-) -> Any:
+def _implicit(t: Any, tail: Any, log_density: Any, by_shape: Any, lower: Any, upper: Any, tangents: Any) -> Any:
     """dt of log tail(t, shape) = log probability, where d tail / dt is the density or its negative."""
     below = lower <= upper
     of_lower, of_upper = (jnp.zeros_like(t) if isinstance(d, SymbolicZero) else d for d in tangents)

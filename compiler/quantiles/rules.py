@@ -56,8 +56,8 @@ def _rule(d: Distribution) -> Rule:
         if {"sample", "rsample", "log_prob"} & vars(cls).keys():
             break  # it is another distribution than its base class
     raise NoQuantileError(
-        f"{type(d).__name__} has no inverse CDF here; write it as a transformation of a distribution that has one, such "
-        "as Normal, Gamma, Beta, StudentT, Dirichlet or LKJ, or use a sampler that needs only its density"
+        f"{type(d).__name__} has no inverse CDF here; write it as a transformation of a distribution that has one, "
+        "such as Normal, Gamma, Beta, StudentT, Dirichlet or LKJ, or use a sampler that needs only its density"
     )
 
 

@@ -1,6 +1,6 @@
-"""Inverse CDFs of univariate distributions: what a table row of `rules` computes of a distribution and tail probabilities.
+"""Inverse CDFs of univariate distributions, each of a distribution and tail probabilities.
 
-Each formula reads the tail that has all its digits, so that neither end loses any; the ends of the interval give the ends
+A formula reads the tail that has all its digits, so that neither end loses any; the ends of the interval give the ends
 of the support.
 """
 
@@ -82,25 +82,30 @@ def of_location_and_scale(standard: Callable[[Tails], Any]) -> Callable[[Any, Ta
 
 
 def of_student_t(d: Any, p: Tails) -> Any:
+    """loc + scale times that of StudentT(df)."""
     return d.loc + d.scale * student_t(d.df, p)
 
 
 def of_uniform(d: Any, p: Tails) -> Any:
+    """From the nearer end, so that both are exact."""
     width = d.high - d.low
     return jnp.where(p.is_lower, d.low + width * p.lower, d.high - width * p.upper)
 
 
 def of_gumbel(d: Any, p: Tails) -> Any:
+    """loc - scale log(-log u)."""
     return d.loc - d.scale * jnp.log(exponential(p.swapped))
 
 
 def of_asymmetric_laplace(d: Any, p: Tails) -> Any:
+    """An exponential of its own scale on either side of loc."""
     right = d.right_scale / (d.left_scale + d.right_scale)  # the probability above loc
     below = d.left_scale * jnp.log(p.lower / (1 - right))
     return d.loc + jnp.where(p.upper >= right, below, -d.right_scale * jnp.log(p.upper / right))
 
 
 def of_levy(d: Any, p: Tails) -> Any:
+    """loc + scale / z², z half-normal."""
     return d.loc + d.scale / half_normal(p.swapped) ** 2
 
 
@@ -108,34 +113,42 @@ def of_levy(d: Any, p: Tails) -> Any:
 
 
 def of_exponential(d: Any, p: Tails) -> Any:
+    """-log(1 - u) / rate."""
     return exponential(p) / d.rate
 
 
 def of_weibull(d: Any, p: Tails) -> Any:
+    """scale · (-log(1 - u))^(1/concentration)."""
     return d.scale * exponential(p) ** (1 / d.concentration)
 
 
 def of_gompertz(d: Any, p: Tails) -> Any:
+    """log(1 - log(1 - u)/concentration) / rate."""
     return jnp.log1p(exponential(p) / d.concentration) / d.rate
 
 
 def of_dagum(d: Any, p: Tails) -> Any:
+    """scale · (u^(-1/concentration) - 1)^(-1/sharpness)."""
     return d.scale * jnp.expm1(exponential(p.swapped) / d.concentration) ** (-1 / d.sharpness)
 
 
 def of_gamma(d: Any, p: Tails) -> Any:
+    """By `log_gamma_quantile`; tiny concentrations underflow to 0."""
     return jnp.exp(log_gamma_quantile(d.concentration, p)) / d.rate
 
 
 def of_beta(d: Any, p: Tails) -> Any:
+    """By `logit_beta_quantile`."""
     return jax.nn.sigmoid(logit_beta_quantile(d.concentration1, d.concentration0, p))
 
 
 def of_kumaraswamy(d: Any, p: Tails) -> Any:
+    """(1 - (1 - u)^(1/concentration0))^(1/concentration1)."""
     return (-jnp.expm1(-exponential(p) / d.concentration0)) ** (1 / d.concentration1)
 
 
 def of_lower_truncated_power_law(d: Any, p: Tails) -> Any:
+    """low · (1 - u)^(1/(1 + alpha))."""
     return d.low * jnp.exp(-exponential(p) / (1 + d.alpha))
 
 
@@ -144,8 +157,6 @@ def of_doubly_truncated_power_law(d: Any, p: Tails) -> Any:
     k, ratio = 1 + d.alpha, jnp.log(d.high / d.low)
     p_of = p.swapped_where(k < 0)
     share = jnp.exp(-jnp.abs(k) * ratio)
-    mixed = jnp.where(
-        p_of.is_lower, jnp.log(p_of.lower + p_of.upper * share), jnp.log1p(-p_of.upper * (1 - share))
-    )
+    mixed = jnp.where(p_of.is_lower, jnp.log(p_of.lower + p_of.upper * share), jnp.log1p(-p_of.upper * (1 - share)))
     power = jnp.where(k > 0, d.high, d.low) * jnp.exp(mixed / jnp.where(k == 0, 1.0, k))
     return jnp.where(k == 0, d.low * jnp.exp(p.lower * ratio), power)

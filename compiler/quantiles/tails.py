@@ -1,4 +1,4 @@
-"""Points of the unit interval as pairs of tail probabilities: 1 - u is exact where u is near 1, and 1 - (1 - u) is not u."""
+"""Points of the unit interval as pairs of tail probabilities: 1 - u is exact near 1, and 1 - (1 - u) is not u."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtr
 from numpyro.distributions import Cauchy, Laplace, Logistic, Normal, SoftLaplace, StudentT
 
@@ -45,14 +46,17 @@ _STANDARD: dict[type, _Standard] = {
 
 
 def of_left_truncated(d: Any, p: Tails) -> Any:
+    """Bounded below."""
     return _between(d.base_dist, d.low, None, p)
 
 
 def of_right_truncated(d: Any, p: Tails) -> Any:
+    """Bounded above."""
     return _between(d.base_dist, None, d.high, p)
 
 
 def of_two_sided_truncated(d: Any, p: Tails) -> Any:
+    """Bounded below and above."""
     return _between(d.base_dist, d.low, d.high, p)
 
 
@@ -72,7 +76,7 @@ def _between(d: Any, low: Any, high: Any, p: Tails) -> Any:
     x = x if low is None else jnp.maximum(x, low)
     x = x if high is None else jnp.minimum(x, high)
     mass = jnp.where(at_low.is_lower, at_high.lower - at_low.lower, at_low.upper - at_high.upper)
-    return jnp.where(mass > 1e3 * jnp.finfo(mass.dtype).tiny, x, jnp.nan)
+    return jnp.where(mass > 1e3 * np.finfo(mass.dtype).tiny, x, jnp.nan)
 
 
 __all__ = ["of_left_truncated", "of_right_truncated", "of_two_sided_truncated"]

@@ -1,7 +1,7 @@
 """From the cube to vectors and matrices, entry by entry: each has its distribution given those before it.
 
-A distribution takes as many probabilities as its unconstrained value has numbers: K-1 for a simplex of K, n(n-1)/2 for a
-correlation matrix. Probabilities and parameters broadcast over the axes in front.
+A distribution takes as many probabilities as its unconstrained value has numbers: K-1 for a simplex of K, n(n-1)/2 for
+a correlation matrix. Probabilities and parameters broadcast over the axes in front.
 """
 
 from __future__ import annotations
@@ -21,22 +21,27 @@ from plait.compiler.quantiles.tails import Tails
 
 
 def of_multivariate_normal(d: Any, p: Tails) -> Any:
+    """loc + L z."""
     return d.loc + _lower_times(d.scale_tril, normal(p))
 
 
 def of_low_rank_normal(d: Any, p: Tails) -> Any:
+    """loc + L z with the Cholesky factor of the whole covariance: as many z as entries."""
     return d.loc + _lower_times(jnp.linalg.cholesky(d.covariance_matrix), normal(p))
 
 
 def of_car(d: Any, p: Tails) -> Any:
+    """A multivariate normal by its precision."""
     return of_multivariate_normal(MultivariateNormal(d.mean, precision_matrix=d.precision_matrix), p)
 
 
 def of_matrix_normal(d: Any, p: Tails) -> Any:
+    """loc + L_row z L_column'."""
     return d.loc + d.scale_tril_row @ normal(p) @ d.scale_tril_column.mT
 
 
 def of_random_walk(d: Any, p: Tails) -> Any:
+    """Sums of normal steps."""
     return jnp.asarray(d.scale)[..., None] * jnp.cumsum(normal(p), axis=-1)
 
 
