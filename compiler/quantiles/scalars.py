@@ -154,7 +154,7 @@ def of_lower_truncated_power_law(d: Any, p: Tails) -> Any:
 
 def of_doubly_truncated_power_law(d: Any, p: Tails) -> Any:
     """x^k = upper · low^k + lower · high^k, k = 1 + alpha, divided by the greater of low^k and high^k."""
-    k, ratio = 1 + d.alpha, jnp.log(d.high / d.low)
+    k, ratio = 1 + d.alpha, jnp.log(d.high) - jnp.log(d.low)
     p_of = p.swapped_where(k < 0)
     share = jnp.exp(-jnp.abs(k) * ratio)
     mixed = jnp.where(p_of.is_lower, jnp.log(p_of.lower + p_of.upper * share), jnp.log1p(-p_of.upper * (1 - share)))
