@@ -55,6 +55,10 @@ class CertificateError(PlaitError):
     """``check=True`` found a pass after which value or gradient differ from the reference."""
 
 
+class ConvergenceError(PlaitError, RuntimeError):
+    """An optimizer found no maximum, or none that is strict: the density is unbounded or flat, or it takes longer."""
+
+
 class InternalError(PlaitError):
     """A defect of plait itself: a graph that left a pass does not verify."""
 

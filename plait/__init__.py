@@ -11,6 +11,7 @@ from plait.compiler.primitives import deterministic, factor, get_mask, param, sa
 from plait.ir.errors import (
     BindError,
     CertificateError,
+    ConvergenceError,
     DataError,
     InternalError,
     MissingExtraError,
@@ -28,7 +29,7 @@ from plait.runtime.summary import summary
 __version__ = "0.1.0"
 
 __all__ = [
-    "BindError", "CertificateError", "CompiledModel", "DataError", "Draws", "InternalError",
+    "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "InternalError",
     "MissingExtraError", "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile",
     "deterministic", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack", "random_module",
     "sample", "samplers", "subsample", "summary", "to_arviz",

@@ -1,5 +1,6 @@
 """From compiled functions to the object that users hold: jit, data, names, samplers."""
 
+from plait.ir.errors import ConvergenceError
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws, constrained_draws, start_points
 from plait.runtime.extras import optional, require
@@ -8,6 +9,7 @@ from plait.runtime.progress import OnProgress, Progress, reporting
 
 __all__ = [
     "CompiledModel",
+    "ConvergenceError",
     "Draws",
     "OnProgress",
     "Progress",

@@ -1,5 +1,5 @@
 """Adapters to samplers, one small file each; what they adapt is imported when a function is called."""
 
-from plait.runtime.samplers import blackjax, emcee, numpyro, nutpie
+from plait.runtime.samplers import blackjax, emcee, numpyro, nutpie, optax, scipy
 
-__all__ = ["blackjax", "emcee", "numpyro", "nutpie"]
+__all__ = ["blackjax", "emcee", "numpyro", "nutpie", "optax", "scipy"]

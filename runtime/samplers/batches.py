@@ -24,28 +24,32 @@ Function = Callable[[Any], Any]  # of an array on JAX, to a pytree of arrays
 
 
 class OnPoints:
-    """A function of one flat vector as a thread-safe function of numpy arrays (dim,), compiled when it is made.
+    """A function of flat vectors as a thread-safe function of numpy arrays (dim,), compiled when it is made.
 
     Results are writable arrays, floats in float64, and scalars Python's, in the function's own tree.
 
     Args:
-        compiled: the model, whose `dim` and `dtype` the vector has.
-        function: traceable, of one vector (dim,).
+        compiled: the model, whose `dim` and `dtype` the vectors have.
+        function: traceable, of `arguments` vectors (dim,).
+        arguments: how many.
     """
 
-    def __init__(self, compiled: CompiledModel, function: Function) -> None:
+    def __init__(self, compiled: CompiledModel, function: Callable[..., Any], arguments: int = 1) -> None:
         self.dim, self.dtype = compiled.dim, compiled.dtype
         self.x64 = _x64()
-        one = jax.ShapeDtypeStruct((self.dim,), self.dtype)
-        self.data, self.function = constants_as_arguments(function, one)
-        self.program = jax.jit(self.function).lower(self.data, one).compile()
+        vectors = (jax.ShapeDtypeStruct((self.dim,), self.dtype),) * arguments
+        self.data, self.function = constants_as_arguments(function, *vectors)
+        self.program = jax.jit(self.function).lower(self.data, *vectors).compile()
 
-    def __call__(self, z: Any) -> Any:
-        z = np.asarray(z, self.dtype)
-        if z.shape != (self.dim,):
-            raise ValueError(f"expected a flat vector of shape ({self.dim},), got shape {z.shape}")
+    def __call__(self, *vectors: Any) -> Any:
         with jax.enable_x64(self.x64):
-            return jax.tree.map(_as_numpy, self.program(self.data, z))
+            return jax.tree.map(_as_numpy, self.program(self.data, *map(self._checked, vectors)))
+
+    def _checked(self, vector: Any) -> np.ndarray:
+        array = np.asarray(vector, self.dtype)
+        if array.shape != (self.dim,):
+            raise ValueError(f"expected a flat vector of shape ({self.dim},), got shape {array.shape}")
+        return array
 
 
 class OnBatches:

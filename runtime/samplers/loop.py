@@ -46,7 +46,13 @@ def compiled_loop(step: Step, data: Any, carry: Any, xs: Any) -> Block:
 
 
 def run_phase(
-    block: Block, carry: Any, progress: Progress, first: int, report: OnProgress, details: Details | None = None
+    block: Block,
+    carry: Any,
+    progress: Progress,
+    first: int,
+    report: OnProgress,
+    details: Details | None = None,
+    until: Callable[[Kept], bool] | None = None,
 ) -> tuple[Any, Kept]:
     """All steps of a phase, in blocks of about `BLOCK_SECONDS`.
 
@@ -57,6 +63,7 @@ def run_phase(
         first: the phase's first step among those of all phases.
         report: gets a `Progress` after each block.
         details: what else to report, from ``progress`` so far and what the last block kept.
+        until: whether the phase may end, from what the last block kept.
 
     Returns:
         The last carry, and what was kept, on the host: (steps, …).
@@ -73,6 +80,8 @@ def run_phase(
         if details is not None:
             progress = details(progress, blocks[-1])
         report(progress)
+        if until is not None and until(blocks[-1]):
+            break
         n = max(1, min(2 * n, int(n * BLOCK_SECONDS / max(seconds, 1e-9))))
     return carry, {name: np.concatenate([b[name] for b in blocks]) for name in (blocks[0] if blocks else {})}
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +186,24 @@ def test_every_layer_is_read() -> None:
 @pytest.mark.parametrize("rule", [upward_imports, import_cycles, adapter_trespasses])
 def test_the_tree_keeps(rule) -> None:
     assert rule(ROOT) == []
+
+
+OPTIONAL = ("arviz", "blackjax", "dynesty", "emcee", "equinox", "flax", "nutpie", "optax", "sklearn", "statsmodels")
+
+
+def test_plait_imports_no_optional_package() -> None:
+    """All of them are installed here, so an import would succeed and only be slow."""
+    code = f"import sys, plait; print(*[name for name in {OPTIONAL!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []
+
+
+def test_every_adapter_is_listed() -> None:
+    """A module in the folder of adapters with a `sample` of its own is one."""
+    folder = ROOT / "runtime/samplers"
+    adapters = [path.stem for path in folder.glob("*.py") if "\ndef sample(" in path.read_text(encoding="utf-8")]
+    for listing in (folder / "__init__.py", ROOT / "plait/samplers.py"):
+        assert f"import {', '.join(sorted(adapters))}\n" in listing.read_text(encoding="utf-8")
 
 
 # The rules themselves, on small trees with a planted fault.

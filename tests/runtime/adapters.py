@@ -36,13 +36,13 @@ def nothing_to_sample():
 
 def eight_schools():
     """The non-centered model, compiled."""
-    return plait.compile(partial(hierarchical.eight_schools_noncentered, plait), **_data())
+    return plait.compile(partial(hierarchical.eight_schools_noncentered, plait), **eight_schools_data())
 
 
 def near_eight_schools(draws, errors: float = 5) -> None:
     """Asserts that the means of mu and tau are within so many Monte Carlo errors of what quadrature gives."""
     table = summary(draws)
-    for name, exact in eight_schools_means(**_data(), tau_prior="HalfNormal").items():
+    for name, exact in eight_schools_means(**eight_schools_data(), tau_prior="HalfNormal").items():
         row = table.loc[name]
         assert abs(row["mean"] - exact) < errors * row["mcse_mean"], (name, exact, row)
         assert row["mcse_mean"] < 0.3, (name, row)  # or nearness would say nothing
@@ -57,5 +57,5 @@ def near_normal_mean(draws, errors: float = 5) -> None:
     np.testing.assert_allclose(draws.values["twice"], 2 * draws.values["mu"], rtol=1e-6)
 
 
-def _data() -> dict[str, np.ndarray]:
+def eight_schools_data() -> dict[str, np.ndarray]:
     return {k: np.asarray(v) for k, v in hierarchical.eight_schools_data().items()}
