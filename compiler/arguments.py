@@ -44,10 +44,7 @@ def split_arguments(
     """
     signature = _signature(model)
     static = (static,) if isinstance(static, str) else static
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as e:
-        raise BindError(f"the arguments do not fit {_name(model)}{signature}: {e}") from None
+    bound = inspect.BoundArguments(signature, _bound(model, args, kwargs))  # type: ignore[arg-type]
     bound.apply_defaults()
     values = jax.tree.map(_without_index, dict(bound.arguments), is_leaf=_is_none)
     if unknown := set(static) - set(signature.parameters):
@@ -67,6 +64,48 @@ def split_arguments(
 
     names = tuple(n for n, d in zip(labels, is_data, strict=True) if d)
     return Arguments(names, arrays, fixed, rebuild, values)
+
+
+def guide_arguments(
+    model: Callable[..., Any],
+    guide: Callable[..., Any],
+    of_model: Arguments,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    static: Sequence[str],
+) -> tuple[Arguments, dict[str, str | None]]:
+    """The arguments of a guide that is called as its model is, and which of them each of the model's is.
+
+    Returns:
+        The arguments, and by the model's name the guide's; None where the guide gets it in pieces. A guide without it
+        is not mentioned.
+
+    Raises:
+        BindError: the arguments do not fit the guide's signature.
+    """
+    theirs = _signature(guide)
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in theirs.parameters.values()):
+        return of_model, {name: name for name in of_model.values}  # a wrapper passes on what the model gets
+    labels = tuple(range(len(args))), {name: name for name in kwargs}
+    there = _bound(guide, *labels)
+    at = {label: name for name, label in there.items()}
+    names: dict[str, str | None] = {}
+    for name, label in _bound(model, *labels).items():
+        names[name] = at.get(label) if isinstance(label, (int, str)) else None
+    for name in of_model.values.keys() & theirs.parameters.keys():
+        if name not in there:
+            names.setdefault(name, name)  # a default of both
+    own = [name for name in (names.get(mine) for mine in static) if name is not None]
+    return split_arguments(guide, args, kwargs, own), names
+
+
+def _bound(model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What of a call each parameter gets."""
+    signature = _signature(model)
+    try:
+        return dict(signature.bind(*args, **kwargs).arguments)
+    except TypeError as e:
+        raise BindError(f"the arguments do not fit {_name(model)}{signature}: {e}") from None
 
 
 def _as_given(rebuilt: Any, given: Any) -> Any:
@@ -146,4 +185,4 @@ def _name(model: Callable[..., Any]) -> str:
     return getattr(model, "__name__", type(model).__name__)
 
 
-__all__ = ["Arguments", "argument_leaves", "canonical", "split_arguments"]
+__all__ = ["Arguments", "argument_leaves", "canonical", "guide_arguments", "split_arguments"]

@@ -28,7 +28,7 @@ from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import InternalError, ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Deterministic, Input, Param, Site, Value, inputs
+from plait.ir.ops import Deterministic, Input, Param, Site, Value, array, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Loc, Shape
 from plait.runtime import params as param_sites
@@ -451,6 +451,13 @@ class CompiledModel:
         """Values of the `param` sites where none are given: each an array, or a module's pytree."""
         return param_sites.packed(self._program.model, self._given(None))
 
+    @property
+    def param_shapes(self) -> dict[str, Any]:
+        """Shape and dtype of each `param` site: a `jax.ShapeDtypeStruct`, or a module's pytree of them."""
+        model = self._program.model
+        types = [array(node.type) for node in model.of(Param)]
+        return param_sites.packed(model, [jax.ShapeDtypeStruct(t.shape, t.dtype) for t in types])
+
     def init_param_values(self, key: Any) -> dict[str, Any]:
         """Initial values of the `param` sites, the random ones drawn with `key`."""
         model = self._program.model
@@ -458,11 +465,11 @@ class CompiledModel:
 
     def constrain_params(self, unconstrained: Params) -> dict[str, Any]:
         """Values of the `param` sites under their constraints, of unconstrained ones: what an optimizer moves."""
-        return param_sites.transformed(self._program.model, unconstrained, inverse=False)
+        return param_sites.transformed(param_sites.constraints_of(self._program.model), unconstrained, inverse=False)
 
     def unconstrain_params(self, params: Params) -> dict[str, Any]:
         """The inverse of `constrain_params`."""
-        return param_sites.transformed(self._program.model, params, inverse=True)
+        return param_sites.transformed(param_sites.constraints_of(self._program.model), params, inverse=True)
 
     def with_params(self, params: Params) -> CompiledModel:
         """This model with other default values of its `param` sites.

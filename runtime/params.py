@@ -84,9 +84,13 @@ def packed(model: Graph, arrays: Sequence[Any]) -> dict[str, Any]:
     return {name: jax.tree.unflatten(trees[name], leaves[name]) for name in trees}
 
 
-def transformed(model: Graph, given: Mapping[str, Any], inverse: bool) -> dict[str, Any]:
+def constraints_of(model: Graph) -> dict[str, Any]:
+    """The constraint of each `param` site."""
+    return {op.name: rebuild(op.constraint, ()) for op in model.ops(Param)}
+
+
+def transformed(constraints: Mapping[str, Any], given: Mapping[str, Any], inverse: bool) -> dict[str, Any]:
     """Params by site moved onto their constraints by NumPyro's bijectors, or back."""
-    constraints = {op.name: rebuild(op.constraint, ()) for op in model.ops(Param)}
     require_dict(given, "param")
     unknown_names(given.keys(), list(constraints), "param")
     bijectors = {name: biject_to(constraint) for name, constraint in constraints.items()}

@@ -20,6 +20,11 @@ class Walk(ABC):
     def __init__(self) -> None:
         self.record: dict[str, Any] = {}
 
+    @property
+    def records(self) -> tuple[dict[str, Any], ...]:
+        """What is kept by site; a step's are stacked over the steps."""
+        return (self.record,)
+
     @abstractmethod
     def sample(self, op: Sample, args: Sequence[Any]) -> Any:
         """The value of a latent site."""
@@ -70,10 +75,10 @@ class Walk(ABC):
 
         def body(graph: Graph, values: Mapping[Node, Any], wanted: list[Node], part: Any) -> Sequence[Any]:
             step = self.inside(part)
-            return [*step.evaluate(graph, values, wanted), step.record]
+            return [*step.evaluate(graph, values, wanted), step.records]
 
         *results, found = scan_with(op, args, body, self.over_steps(op))
-        self.record.update(found)
+        self._keep(found)
         return results
 
     def _cond(self, op: Cond, args: Sequence[Any]) -> Any:
@@ -81,11 +86,15 @@ class Walk(ABC):
 
         def branch(graph: Graph, values: Mapping[Node, Any], wanted: list[Node]) -> Any:
             taken = self.inside(part)
-            return taken.evaluate(graph, values, wanted), taken.record
+            return taken.evaluate(graph, values, wanted), taken.records
 
         results, found = cond_with(op, args, branch)
-        self.record.update(found)
+        self._keep(found)
         return results
+
+    def _keep(self, found: Sequence[Mapping[str, Any]]) -> None:
+        for mine, inner in zip(self.records, found, strict=True):
+            mine.update(inner)
 
 
 def _has_sites(node: Node) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from plait.ir.graph import Graph
 from plait.ir.ops import Cond, Deterministic, Input, Observe, Param, Sample, Scan, Site, array, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Shape
+
+DrawingT = TypeVar("DrawingT", bound="_Drawing")
 
 
 def draw(
@@ -35,11 +37,28 @@ def draw(
     Raises:
         ModelError: a site has no draws (an improper prior).
     """
-    given_inputs = dict(zip(inputs(graph, Input.DATA), data, strict=True))
-    given_inputs |= dict(zip(graph.of(Param), params, strict=True))
-    drawing = _Drawing(key, given)
-    drawing.evaluate(graph, given_inputs, [])
-    return drawing.record
+    return _drawn(_Drawing(key, given), graph, data, params).record
+
+
+def draw_with_log_prob(
+    graph: Graph, data: Sequence[Any], params: Sequence[Any], key: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draws the sites of a guide, and what their log probabilities are there.
+
+    A value that a bijector made is scored by what it was made of, as NumPyro does: the way back loses digits at the
+    edges of a support.
+
+    Args:
+        graph: the graph of a model without observed sites.
+        data: its data arrays.
+        params: the arrays of its params.
+        key: a jax random key.
+
+    Returns:
+        What `draw` returns; and by site log probabilities (nats), unsummed, masked and scaled.
+    """
+    drawing = _drawn(_ScoredDrawing(key, {}), graph, data, params)
+    return drawing.record, drawing.log_probs
 
 
 class _Drawing(Walk):
@@ -73,7 +92,7 @@ class _Drawing(Walk):
         return next(self.keys), self.given
 
     def inside(self, part: Any) -> _Drawing:
-        return _Drawing(*part)
+        return type(self)(*part)
 
     def _value(self, op: Site, args: Sequence[Any]) -> Any:
         own_key = op.extra(op.KEY, args)
@@ -81,13 +100,44 @@ class _Drawing(Walk):
 
         def drawn() -> Any:
             try:
-                return rebuild(op.dist, op.leaves(args)).sample(key)
+                return self._draw(op, args, key)
             except (NotImplementedError, ImportError):
                 raise ModelError(
                     f"site {op.name!r} ({op.family}) has no draws; give its value, or sample the posterior"
                 ) from None
 
         return _unless_given(op.name, op.type.dtype, self.given, drawn)
+
+    def _draw(self, op: Site, args: Sequence[Any], key: Any) -> Any:
+        return rebuild(op.dist, op.leaves(args)).sample(key)
+
+
+class _ScoredDrawing(_Drawing):
+    """A draw that keeps each site's log probability."""
+
+    def __init__(self, key: Any, given: Mapping[str, Any]) -> None:
+        super().__init__(key, given)
+        self.log_probs: dict[str, Any] = {}
+
+    @property
+    def records(self) -> tuple[dict[str, Any], ...]:
+        return self.record, self.log_probs
+
+    def _draw(self, op: Site, args: Sequence[Any], key: Any) -> Any:
+        fn = rebuild(op.dist, op.leaves(args))
+        value, made_of = fn.sample_with_intermediates(key)
+        log_prob = fn.log_prob(value, made_of) if made_of else fn.log_prob(value)
+        mask, scale = op.extra(op.MASK, args), op.extra(op.SCALE, args)
+        log_prob = log_prob if mask is None else jnp.where(mask, log_prob, 0.0)
+        self.log_probs[op.name] = log_prob if scale is None else log_prob * scale
+        return value
+
+
+def _drawn(drawing: DrawingT, graph: Graph, data: Sequence[Any], params: Sequence[Any]) -> DrawingT:
+    values = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+    values |= dict(zip(graph.of(Param), params, strict=True))
+    drawing.evaluate(graph, values, [])
+    return drawing
 
 
 def _unless_given(name: str, dtype: Any, given: Mapping[str, Any], otherwise: Callable[[], Any]) -> Any:
