@@ -30,7 +30,8 @@ _GIVEN = "$indices"  # indices that the program decides, and reports
 class subsamples(Handler):
     """The outermost handler of a trace: leaves the indices of plates open, and notes what a guide says of its sites.
 
-    Indices that have a value or a key inside, by `handlers.substitute` or `handlers.seed`, stay the program's own.
+    Indices that are given inside, by `handlers.substitute`, stay the program's own. A key inside decides no indices, as
+    it decides no draws of a compiled model: under a constant one each call would have the same.
 
     Args:
         decided: plates of the guide, whose indices those of the same name take whatever they have themselves.
@@ -71,7 +72,7 @@ class subsamples(Handler):
                 "object twice, or rename one",
                 current_loc(),
             )
-        if decided is not None or (site.value is None and site.rng_key is None):
+        if decided is not None or site.value is None:
             integers = jax.dtypes.canonicalize_dtype(int)
             op = Deterministic(f"{site.name}{_DRAWN}", ())
             site.value = staging.bind(op, (jnp.arange(frame.size, dtype=integers),))

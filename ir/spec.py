@@ -154,6 +154,8 @@ class _Taken:
             return Map(type(x), tuple((k, self.apart(v, numbers)) for k, v in x.items()))
         if isinstance(x, (Distribution, constraints.Constraint, Transform)):
             return self.fields(x)
+        if isinstance(x, functools.partial) and _hides_tracer(x, set()):
+            x = _as_function(x)
         if isinstance(x, types.FunctionType) and _hides_tracer(closure_values(x), set()):
             return self.closure(x)
         return Static(_checked_static(x, self.what))
@@ -169,7 +171,7 @@ class _Taken:
         return Closure(Static(code), cells)
 
     def fields(self, x: Any) -> Part:
-        if not isinstance(x, Distribution) and not _has_array(x):
+        if not isinstance(x, Distribution) and not _has_array(x) and not _hides_tracer(x, set()):
             return Static(x)
         declared = set(type(x).gather_pytree_data_fields()) if isinstance(x, Distribution) else set()
         found = [
@@ -363,6 +365,18 @@ def _parts(value: Any) -> list[Any]:
     if isinstance(value, types.FunctionType):
         return [*closure_values(value), *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
     return list(getattr(value, "__dict__", {}).values())
+
+
+def _as_function(x: functools.partial[Any]) -> types.FunctionType:
+    """The same function with its arguments in its closure: a network with its parameters bound is a partial."""
+    function, args, named = x.func, x.args, dict(x.keywords)
+
+    def call(*more: Any, **others: Any) -> Any:
+        return function(*args, *more, **{**named, **others})
+
+    assert isinstance(call, types.FunctionType)
+    call.__qualname__ = getattr(function, "__qualname__", type(function).__qualname__)
+    return call
 
 
 def _with_cells(function: Any, cells: Sequence[Any]) -> Any:

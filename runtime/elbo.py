@@ -15,6 +15,7 @@ from numpyro.infer.autoguide import AutoGuide
 
 from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.arguments import Arguments, guide_arguments, split_arguments
+from plait.compiler.explain import Explanation, explain
 from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.sampler import drawn_shapes
@@ -115,7 +116,7 @@ class Elbo:
 
     # -- the bound --------------------------------------------------------------------------------------
 
-    def loss(self, params: Params, key: Any, **data: Any) -> Any:
+    def loss(self, params: Params, key: Any, /, **data: Any) -> Any:
         """Minus an estimate of the ELBO (nats, a scalar).
 
         Args:
@@ -131,7 +132,7 @@ class Elbo:
         program = self._program
         return self._estimate(program.loss, program.loss_of_rows, params, key, data)
 
-    def loss_and_grad(self, params: Params, key: Any, **data: Any) -> tuple[Any, dict[str, Any]]:
+    def loss_and_grad(self, params: Params, key: Any, /, **data: Any) -> tuple[Any, dict[str, Any]]:
         """`loss` and its gradient, by name like `params`, in one pass."""
         program = self._program
         value, grad = self._estimate(program.loss_and_grad, program.loss_and_grad_of_rows, params, key, data)
@@ -147,7 +148,7 @@ class Elbo:
 
     # -- draws ------------------------------------------------------------------------------------------
 
-    def sample(self, params: Params, key: Any, shape: Shape | int = (), **data: Any) -> dict[str, Any]:
+    def sample(self, params: Params, key: Any, shape: Shape | int = (), /, **data: Any) -> dict[str, Any]:
         """Draws from the guide: the approximate posterior.
 
         Args:
@@ -163,7 +164,7 @@ class Elbo:
         found, n = self._drawn(self._program.draws, params, key, shape, data)
         return unstacked(found, self._program.model.families, n)
 
-    def predict(self, params: Params, key: Any, shape: Shape | int = (), **data: Any) -> dict[str, Any]:
+    def predict(self, params: Params, key: Any, shape: Shape | int = (), /, **data: Any) -> dict[str, Any]:
         """Draws from the approximate posterior predictive: what `sample` returns, and given that the rest of the model.
 
         Args:
@@ -188,6 +189,11 @@ class Elbo:
         order = {name: i for i, name in enumerate(drawn_shapes(self._program.model.model))}
         ordered = sorted(found, key=lambda name: order.get(name, -1))  # jit sorts the names; indices come first
         return {name: jnp.reshape(found[name], (*shape, *found[name].shape[1:])) for name in ordered}, len(shape)
+
+    def explain(self) -> Explanation:
+        """What is evaluated of the model, at which cost, and why rows were not fused; print it."""
+        model = self._program.model if self._known is not None else self._program.on_rows
+        return explain(model.history, None, model.notes, None if self._known is None else self._data.model)
 
     def __repr__(self) -> str:
         program = self._program

@@ -155,7 +155,7 @@ class _Level(Builder):
         args = (value, *leaves, *extras)
         try:
             typed = signature(LogProb, _types(args), op.name, op.dist, mask is not None, scale is not None)
-        except (TypeError, ValueError) as e:
+        except (TypeError, ValueError, NotImplementedError) as e:
             raise ModelError(f"the log probability of {op.label!r} fails: {in_one_sentence(e)}", loc) from e
         if np.issubdtype(typed.out.dtype, np.complexfloating):
             raise ModelError(f"{op.label!r} has a complex log probability: give it real data and parameters", loc)

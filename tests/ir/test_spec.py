@@ -1,5 +1,7 @@
 """Distributions taken apart and put together again: equal densities, whatever NumPyro or a user wrote."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import numpyro.distributions as dist
 import pytest
 from numpy.testing import assert_allclose
 from numpyro.distributions import constraints, transforms
+from numpyro.distributions.flows import InverseAutoregressiveTransform
 
 import plait
 from plait import ModelError
@@ -307,10 +310,39 @@ def test_a_closure_over_a_latent_is_taken_apart():
     assert_allclose(grad, -0.25 + 2 * 0.5, rtol=1e-6)
 
 
-@pytest.mark.parametrize("hide", ["partial", "recursive", "bound method", "default"])
-def test_a_function_that_closes_over_a_traced_value_is_refused(hide):
-    from functools import partial
+def test_a_partial_over_latents_is_taken_apart():
+    def model():
+        c = plait.sample("c", dist.Normal(0.0, 1.0))
+        link = partial(lambda p, v, *, scale: v - p["shift"] * scale, {"shift": c}, scale=2 * c)
+        plait.sample("y", WithFunction(link), obs=1.0)
 
+    compiled = plait.compile(model, check=1)
+    value, grad = jax.value_and_grad(lambda c: compiled.log_joint({"c": c}))(0.25)
+    normal = dist.Normal(0.0, 1.0)
+    assert_allclose(value, normal.log_prob(0.25) + normal.log_prob(1 - 2 * 0.25**2), rtol=1e-6)
+    assert_allclose(grad, -0.25 + (1 - 2 * 0.25**2) * 4 * 0.25, rtol=1e-6)
+
+
+def test_a_transform_that_calls_a_network_is_taken_apart():
+    def model():
+        c = plait.sample("c", dist.Normal(0.0, 1.0))
+
+        def network(c, x):
+            return c * jnp.concatenate([jnp.zeros(1), x[:-1]]), jnp.zeros(2)
+
+        flow = InverseAutoregressiveTransform(partial(network, c))
+        plait.sample("y", dist.TransformedDistribution(dist.Normal(jnp.zeros(2), 1.0).to_event(1), flow), obs=y)
+
+    y = jnp.array([0.5, -1.0])
+    compiled = plait.compile(model)
+    normal = dist.Normal(0.0, 1.0)
+    for c in (0.25, -2.0):
+        expected = sum(map(normal.log_prob, (c, y[0], y[1] - c * y[0])))
+        assert_allclose(compiled.log_joint({"c": c}), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hide", ["recursive", "bound method", "default"])
+def test_a_function_that_closes_over_a_traced_value_is_refused(hide):
     class Holder:
         def __init__(self, value):
             self.value = value
@@ -323,7 +355,6 @@ def test_a_function_that_closes_over_a_traced_value_is_refused(hide):
             return v - hidden if v < 0 else recursive(v - 1)
 
         link = {
-            "partial": partial(lambda h, v: v - h, hidden),
             "recursive": recursive,
             "bound method": Holder(hidden).shift,
             "default": lambda v, h=hidden: v - h,
