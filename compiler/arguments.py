@@ -44,7 +44,7 @@ def split_arguments(
     """
     signature = _signature(model)
     static = (static,) if isinstance(static, str) else static
-    bound = inspect.BoundArguments(signature, _bound(model, args, kwargs))  # type: ignore[arg-type]
+    bound = inspect.BoundArguments(signature, _bound(model, args, kwargs))
     bound.apply_defaults()
     values = jax.tree.map(_without_index, dict(bound.arguments), is_leaf=_is_none)
     if unknown := set(static) - set(signature.parameters):

@@ -23,14 +23,14 @@ from plait.compiler.members import member_names, unstacked
 from plait.compiler.passes import PIPELINE
 from plait.compiler.subsampling import subsamples, with_open_indices
 from plait.compiler.trace import trace
-from plait.ir.errors import BindError, SiteTypeError
+from plait.ir.errors import BindError, DataError, ModelError, SiteTypeError
 from plait.ir.types import PlateFrame, Shape
 from plait.ir.verify import verify
 from plait.runtime import params as param_sites
 from plait.runtime.data import rebound_arrays
 from plait.runtime.elbo_program import Arrays, Data, ElboProgram
 from plait.runtime.given import draws_shape, one_key
-from plait.runtime.guide_checks import require_guide
+from plait.runtime.guide_checks import require_guide, require_same_starts
 from plait.runtime.program import Program, build
 
 Params = Mapping[str, Any]
@@ -96,12 +96,16 @@ class Elbo:
     def init(self, key: Any) -> dict[str, Any]:
         """Unconstrained initial values of the params of guide and model, by name; random ones are drawn with `key`.
 
-        Each is an array, or a module's pytree of arrays. A param of both has one entry, which starts where the model
-        says.
+        Each is an array, or a module's pytree of arrays. A param of both has one entry, drawn once.
+
+        Raises:
+            ModelError: a param of both starts at different numbers.
         """
         model_key, guide_key = jax.random.split(one_key(key))
         program, (of_model, of_guide) = self._program, self._program.with_indices(self._data)
-        values = _initial(program.guide, of_guide, guide_key) | _initial(program.model, of_model, model_key)
+        mine, theirs = _initial(program.model, of_model, model_key), _initial(program.guide, of_guide, guide_key)
+        require_same_starts(program.model, program.guide, mine, theirs)
+        values = theirs | mine
         moved = param_sites.transformed(program.constraints, values, inverse=True)
         # a weak type would make an optimizer's first step differ in type from the next ones
         return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), moved)
@@ -232,7 +236,7 @@ def elbo(
         BindError: the arguments do not fit one of them.
         DataError: the data contradict the model.
     """
-    if not isinstance(num_particles, int) or num_particles < 1:
+    if num_particles < 1:
         raise SiteTypeError(f"num_particles is a positive integer, got {num_particles!r}")
     static = (static,) if isinstance(static, str) else static
     _set_up(guide, args, kwargs)
@@ -252,9 +256,17 @@ _ONLY_DRAWS = {p.name: p.name in ("simplify", "reroll", "check_data") for p in P
 
 def _set_up(guide: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """An autoguide runs its model when it is first called, eagerly, as NumPyro's SVI does."""
-    if isinstance(guide, AutoGuide) and guide.prototype_trace is None:
+    if not isinstance(guide, AutoGuide) or guide.prototype_trace is not None:
+        return
+    try:
         with numpyro.handlers.block(), numpyro.handlers.seed(rng_seed=0):
             guide(*args, **kwargs)
+    except ModelError as e:
+        raise ModelError(
+            f"{type(guide).__name__} runs models in NumPyro's primitives, and this one calls plait's; write the guide "
+            "as a function, or the model with numpyro",
+            e.loc,
+        ) from None
 
 
 def _compiled(
@@ -291,11 +303,13 @@ def _known_of(program: ElboProgram, data: Data) -> Arrays | None:
     Raises:
         DataError: the data contradict the model or the guide.
     """
-    for first in _first_elements(program):
-        of_model, of_guide = program.with_indices(data, first)
-        computed = _checked(program.model, of_model)
-        if program.in_guide or first == 0:
+    for step in range(program.steps):
+        of_model, of_guide = program.with_indices(data, step)
+        try:
+            computed = _checked(program.model, of_model)
             _checked(program.guide, of_guide)
+        except DataError as e:
+            raise _with_place(e, program, step) from None
     if program.in_model:
         return None
     try:
@@ -304,10 +318,12 @@ def _known_of(program: ElboProgram, data: Data) -> Arrays | None:
         return None
 
 
-def _first_elements(program: ElboProgram) -> range:
-    """From where on to take subsamples so that together they are all elements of all plates."""
-    steps = max((-(-(p.full_size or p.size) // p.size) for p in program.plates.values()), default=1)
-    return range(steps)
+def _with_place(error: DataError, program: ElboProgram, step: int) -> DataError:
+    """An index in a minibatch is none of the user's data."""
+    if not step:
+        return error
+    starts = [f"element {step * p.size % (p.full_size or p.size)} of plate {n!r}" for n, p in program.plates.items()]
+    return DataError(f"{str(error).removesuffix(f' ({error.loc})')}; index 0 is {', '.join(starts)}", error.loc)
 
 
 def _checked(program: Program, data: Arrays) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -51,6 +51,11 @@ class ElboProgram:
     in_model: tuple[str, ...]
     in_guide: tuple[str, ...]
     guide_arguments: Mapping[str, str | None]
+
+    @property
+    def steps(self) -> int:
+        """How many minibatches it takes to see all elements of all plates."""
+        return max((-(-(p.full_size or p.size) // p.size) for p in self.plates.values()), default=1)
 
     def with_indices(self, data: Data, step: int = 0) -> Data:
         """Data with indices: of each plate the `step`-th part of its elements, from the first one again at the end."""

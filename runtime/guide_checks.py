@@ -11,6 +11,8 @@ import numpy as np
 from numpyro.distributions import Distribution, biject_to
 
 from plait.compiler.control_flow import named_nodes
+from plait.compiler.host_checks import shown
+from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.members import Stack, member_shapes
 from plait.compiler.staged import struct
@@ -67,7 +69,7 @@ def _require_reparametrized(op: Sample, node: Node) -> None:
             "value; leave out rng_key",
             node.loc,
         )
-    if not has_reparametrized_draws(op, node):
+    if not _has_reparametrized_draws(op, node):
         raise ModelError(
             f"site {op.name!r} of the guide ({op.family}) has no reparametrized draws, so the gradient of the ELBO "
             "would be biased; use a distribution whose has_rsample is true, and sum discrete sites out of the model",
@@ -75,7 +77,7 @@ def _require_reparametrized(op: Sample, node: Node) -> None:
         )
 
 
-def has_reparametrized_draws(op: Site, node: Node) -> bool:
+def _has_reparametrized_draws(op: Site, node: Node) -> bool:
     """Whether a draw is a differentiable function of the distribution's parameters."""
     if not jnp.issubdtype(op.type.dtype, np.floating):
         return False
@@ -154,7 +156,7 @@ def _line(program: Program, name: str) -> Any:
 def _require_supports(model: Program, guide: Program) -> None:
     """A guide's draws have to lie in the model's support; looked at where both are known before any value is."""
     theirs = dict(_supports(guide))
-    for name, (node, support) in dict(_supports(model)).items():
+    for name, (_, support) in _supports(model):
         if name not in theirs or theirs[name][1] is None or support is None:
             continue
         drawn, drawn_from = theirs[name]
@@ -222,6 +224,23 @@ def _require_params(model: Program, guide: Program) -> None:
             )
 
 
+def require_same_starts(model: Program, guide: Program, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Raises ModelError where a param of both starts at different numbers; of random ones the model's is taken."""
+    random = {n.op.name for p in (model, guide) for n in p.model.of(Param) if _is_drawn(n)}  # type: ignore[attr-defined]
+    for name in (mine.keys() & theirs.keys()) - random:
+        for a, b in zip(jax.tree.leaves(mine[name]), jax.tree.leaves(theirs[name]), strict=True):
+            if not is_tracer(a) and not is_tracer(b) and not np.array_equal(a, b):
+                raise ModelError(
+                    f"param {name!r} starts at {shown(np.asarray(a))} in the model and at {shown(np.asarray(b))} in "
+                    "the guide; start it at the same value",
+                    _line(guide, name),
+                )
+
+
+def _is_drawn(node: Node) -> bool:
+    return any(isinstance(n.op, Input) and n.op.kind == Input.KEY for n in ancestors(node.args))
+
+
 def _params(graph: Graph) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for node in graph.of(Param):
@@ -231,4 +250,4 @@ def _params(graph: Graph) -> dict[str, list[Any]]:
     return found
 
 
-__all__ = ["has_reparametrized_draws", "require_guide"]
+__all__ = ["require_guide", "require_same_starts"]

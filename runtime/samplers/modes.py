@@ -98,9 +98,9 @@ def _why(compiled: CompiledModel, end: End, value: float, grad: np.ndarray, seen
     steep = int(np.nanargmax(np.abs(grad))) if np.isfinite(grad).any() else 0
     return (
         f"no maximum was found: log density {value:.6g} (at most {seen:.6g} on the way), gradient {grad[steep]:.3g} "
-        f"along {compiled.names[steep]!r}, at {end.z[steep]:.4g} unconstrained. Where the density is unbounded, as at a "
-        "scale of 0 that group effects can follow, or has a kink, there is none to find; else it takes more iterations, "
-        f"starts or tolerance. After {end.iterations} iterations the optimizer said: {end.message}"
+        f"along {compiled.names[steep]!r}, at {end.z[steep]:.4g} unconstrained. Where the density is unbounded, as at "
+        "a scale of 0 that group effects can follow, or has a kink, there is none to find; else it takes more "
+        f"iterations, starts or tolerance. After {end.iterations} iterations the optimizer said: {end.message}"
     )
 
 
