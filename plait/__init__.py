@@ -22,9 +22,10 @@ from plait.ir.errors import (
 )
 from plait.runtime.arviz_data import to_arviz
 from plait.runtime.compile import compile
+from plait.runtime.compile_elbo import elbo
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
-from plait.runtime.elbo import Elbo, elbo
+from plait.runtime.elbo import Elbo
 from plait.runtime.summary import summary
 
 __version__ = "0.1.0"
@@ -33,6 +34,5 @@ __all__ = [
     "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
     "MissingExtraError", "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile",
     "deterministic", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
-    "random_module",
-    "sample", "samplers", "subsample", "summary", "to_arviz",
+    "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
 ]  # fmt: skip
