@@ -37,10 +37,14 @@ def initial(model: Graph, data: Sequence[Any], key: Any = None) -> tuple[Any, ..
         key: a random key for the values that are drawn; each site gets one of its own.
     """
     _refuse_random(model)
-    given = dict(zip(inputs(model, Input.DATA), data, strict=True))
     drawn = inputs(model, Input.KEY)
-    given |= zip(drawn, jax.random.split(key, len(drawn)) if drawn else (), strict=True)
-    values = tuple(jnp.asarray(x) for x in evaluate(model, given, model.of(Param)))
+
+    def starts(data: Sequence[Any], keys: Any) -> tuple[Any, ...]:
+        given = dict(zip(inputs(model, Input.DATA), data, strict=True)) | dict(zip(drawn, keys, strict=True))
+        return tuple(jnp.asarray(x) for x in evaluate(model, given, model.of(Param)))
+
+    # a network's draws would be a compilation each; numbers need none
+    values = jax.jit(starts)(data, jax.random.split(key, len(drawn))) if drawn else starts(data, ())
     require_allowed(model, values, "starts at", ModelError)
     return values
 
