@@ -24,6 +24,7 @@ from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_names, member_shapes, member_slots, unstacked
 from plait.compiler.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
+from plait.compiler.nonfinite.report import NonFinite
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import InternalError, ModelError, ValueNamesError
@@ -31,6 +32,7 @@ from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Input, Param, Site, Value, array, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Loc, Shape
+from plait.runtime import nonfinite
 from plait.runtime import params as param_sites
 from plait.runtime import stan
 from plait.runtime.boundary import given_sites, latent_values
@@ -355,6 +357,29 @@ class CompiledModel:
         functions, known = self._tempered
         value, grad = functions.log_density_and_grad(*known, self._given(params), self._vector(z), self._scalar(beta))
         return value, grad
+
+    def find_nonfinite(self, at: Any, params: Params | None = None) -> NonFinite | None:
+        """The first site, in the order in which the model runs, that makes density or gradient infinite or NaN.
+
+        This is for looking into a failure: it takes seconds.
+
+        Args:
+            at: constrained values by name, as for `log_joint`: its terms, supports, and its gradient with respect to
+                the latents that are floats. Or the flat vector, of shape (dim,), as for `log_density`: Jacobians too.
+            params: values of `param` sites, default their initial ones.
+
+        Returns:
+            What is wrong, which prints as a few lines; None where value and gradient are finite.
+
+        Raises:
+            ValueNamesError: a value is missing, unknown or misshaped.
+        """
+        if isinstance(at, Mapping):
+            model = self._at(at)
+            known = model._for(model._program.lowered.log_joint)
+            return nonfinite.at_values(model._program, model._data, known, self._given(params), model._ordered(at))
+        known = self._density_known
+        return nonfinite.at_flat(self._program, self._data, known, self._given(params), self._vector(at))
 
     # -- sampling ---------------------------------------------------------------------------------------
 
