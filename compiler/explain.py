@@ -12,7 +12,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from plait.compiler.certify import Certificate, rolled
+from plait.compiler.certificate import Certificate
+from plait.compiler.certify import rolled
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import RULES
 from plait.compiler.memo import remembered

@@ -6,7 +6,7 @@ A user's error is a sentence about the model: what, where (site, plate, file and
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plait.ir.types import Loc
@@ -52,7 +52,15 @@ class PassError(PlaitError):
 
 
 class CertificateError(PlaitError):
-    """``check=True`` found a pass after which value or gradient differ from the reference."""
+    """``check=True`` found a pass after which value or gradient differ from the reference.
+
+    Args:
+        certificate: a `plait.compiler.certificate.Certificate`: what was compared, up to that pass.
+    """
+
+    def __init__(self, certificate: Any) -> None:
+        self.certificate = certificate
+        super().__init__(certificate.verdict)
 
 
 class ConvergenceError(PlaitError, RuntimeError):

@@ -15,6 +15,7 @@ from plait.compiler.certify import Case, certify
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.passes.runner import require_switches
 from plait.compiler.trace import trace
+from plait.ir.errors import CertificateError
 from plait.ir.graph import Graph
 from plait.ir.verify import verify
 from plait.runtime import params as param_sites
@@ -54,7 +55,7 @@ def compile(
     Raises:
         ModelError: the model can't be compiled; names the site and the line.
         DataError: the data contradict the model.
-        CertificateError: `check` found a wrong pass.
+        CertificateError: `check` found a wrong pass; its `certificate` prints all passes up to that one.
     """
     require_switches(passes, check)
     record = on_graph or (lambda name, graph: None)
@@ -80,6 +81,8 @@ def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Seque
         exact_case = Case(exact.arrays, params)
     case = Case(program.arguments.arrays, drawn)
     certificate = certify(program.history, case, reference, exact_case, program.lowered.slots, points)
+    if certificate.broken is not None:
+        raise CertificateError(certificate)
     return replace(compiled, certificate=certificate)
 
 

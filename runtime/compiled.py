@@ -14,7 +14,7 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from plait.compiler.analysis.cells import LayoutChangedError
-from plait.compiler.certify import Certificate
+from plait.compiler.certificate import Certificate
 from plait.compiler.control_flow import named_nodes
 from plait.compiler.explain import Explanation, explain
 from plait.compiler.host_checks import require

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -211,8 +210,8 @@ def _steepest(point: Point, entry: str, number: float) -> NonFinite:
     which = first_steep(frame, free, [node for *_, node in terms])
     about = f"with respect to {entry}"
     if which is None:
-        why = f"{about}, although each term's gradient is finite: they are too large to be summed"
-        return NonFinite("", "gradient", number, "", (), None, {}, why, None, None)
+        text = f"{about}, although each term's gradient is finite: they are too large to be summed"
+        return NonFinite("", "gradient", number, "", (), None, {}, text, None, None)
     site, what, node = terms[which]
     slope = steep(frame, free, node)
     why = Origin(about, None) if slope is None else steepness(frame, slope, about)

@@ -154,6 +154,7 @@ def steps(element: Element) -> Iterator[int]:
 
 
 def is_float(node: Node) -> bool:
+    """Whether a node's value is one array of real or complex numbers."""
     t = node.type
     return isinstance(t, ArrayType) and isinstance(t.dtype, np.dtype) and np.issubdtype(t.dtype, np.inexact)
 

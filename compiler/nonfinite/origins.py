@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +24,7 @@ from plait.ir.types import Loc
 # They move the entries of these operands (None: of all), and read the others as indices.
 _MOVES: dict[str, tuple[int, ...] | None] = {
     "broadcast_in_dim": (0,), "reshape": (0,), "squeeze": (0,), "expand_dims": (0,), "transpose": (0,), "rev": (0,),
-    "slice": (0,), "dynamic_slice": (0,), "gather": (0,), "concatenate": None, "pad": (0, 1), 
+    "slice": (0,), "dynamic_slice": (0,), "gather": (0,), "concatenate": None, "pad": (0, 1),
     "select_n": (1, 2),
 }  # fmt: skip
 _REDUCTIONS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod"})
@@ -123,7 +124,7 @@ def _moved(element: Element, position: int, shape: tuple[int, ...]) -> Index | N
     if movable is not None and position not in movable:
         return None
     size = int(np.prod(shape, dtype=np.int64))
-    args = []
+    args: list[Any] = []
     for i, arg in enumerate(element.node.args):
         if i == position:
             args.append(jnp.arange(1, size + 1).reshape(shape))
@@ -136,7 +137,7 @@ def _moved(element: Element, position: int, shape: tuple[int, ...]) -> Index | N
     return tuple(map(int, np.unravel_index(place - 1, shape))) if 0 < place <= size else None
 
 
-def _results(op: Apply, args: list[object]) -> list[np.ndarray]:
+def _results(op: Apply, args: list[Any]) -> list[np.ndarray]:
     out = compat.bind(op.primitive, op.parameters, args)
     return [np.asarray(x) for x in out]
 
@@ -189,8 +190,6 @@ def _described(element: Element) -> Origin:
     match node.op:
         case Value(name) | Param(name):
             return Origin(f"the value of {name!r} is {element.number}", None)
-        case Flat():
-            return Origin(f"the unconstrained value is {element.number}", None)
         case Input(name):
             place = f" at {list(element.index)}" if element.index else ""
             what = "the unconstrained vector" if node.op.kind == Input.FLAT else f"data {name!r}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,27 +96,18 @@ def _named(nodes: Any, one: Any, prefix: str) -> Iterator[tuple[str, Node, Any, 
     for name, part in own.items():
         if isinstance(part, Node) and not names and not name.startswith("_"):
             yield f"{prefix}{name}", part, places[name], None
-        for inner, path in _inner(name, part):
-            if not names:  # else it is made of the declared ones
-                yield from _named(inner, path(places[name]), prefix + _prefix(name, part, inner))
+        for begin, inner, its_places in _inner(name, part, places[name]) if not names else ():  # else made of these
+            yield from _named(inner, its_places, prefix + begin)
 
 
-def _inner(name: str, part: Any) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
-    """Distributions and transforms in a field, and how to get at them."""
+def _inner(name: str, part: Any, places: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Distributions and transforms in a field: what their parameters' names begin with, with nodes, with places."""
     if isinstance(part, (Distribution, Transform)):
-        yield part, lambda x: x
+        yield ("" if name == "base_dist" else f"{name.strip('_')}."), part, places
     elif isinstance(part, (list, tuple)):
-        for k, p in enumerate(part):
+        for k, (p, q) in enumerate(zip(part, places, strict=True)):
             if isinstance(p, (Distribution, Transform)):
-                yield p, lambda x, k=k: x[k]
-
-
-def _prefix(name: str, part: Any, inner: Any) -> str:
-    if name == "base_dist":
-        return ""
-    if inner is part:
-        return f"{name.strip('_')}."
-    return f"{name.strip('_')}[{[p is inner for p in part].index(True)}]."
+                yield f"{name.strip('_')}[{k}].", p, q
 
 
 def _bare(fn: Any) -> Any:

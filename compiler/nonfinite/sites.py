@@ -44,7 +44,7 @@ class Place:
         assert isinstance(op, Site)
         counted = op.members.axes if op.members is not None else 0
         names = [axis or "" for axis in t.axes[counted : t.ndim - op.event_ndim]]
-        return tuple([*[""] * max(n - len(names), 0), *names[max(len(names) - n, 0) :]])
+        return (*[""] * (n - len(names)), *names[max(len(names) - n, 0) :])
 
 
 def places(graph: Graph, path: tuple[tuple[int, bool | None], ...] = ()) -> dict[str, Place]:
