@@ -41,16 +41,13 @@ import numpyro.distributions as dist
 from jax.scipy.special import logsumexp
 from rich.console import Console
 from side_by_side import (
-    PLACES,
     ROUNDS,
     Array,
     Data,
     Hand,
     Model,
-    Prepared,
     Record,
     by_place,
-    measure,
     prepared,
     ratio,
     require_agreement,
@@ -58,6 +55,8 @@ from side_by_side import (
 )
 from sklearn.datasets import load_diabetes, load_digits
 from statsmodels.datasets import anes96, fair, randhie, star98
+
+from plait.timing import PLACES, Prepared, measure
 
 ROUNDING = 3000  # units of the last place that value and gradient may differ by, relative to the largest entry
 

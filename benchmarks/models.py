@@ -31,11 +31,12 @@ import numpyro
 from numpyro.infer.util import initialize_model
 from rich.console import Console
 from rich.table import Table
-from side_by_side import START, Prepared, enough, from_python, in_a_jit, require_agreement, seconds
+from side_by_side import require_agreement
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, whichever is installed
 
 import plait
+from plait.timing import START, Prepared, enough, from_python, in_a_jit, seconds
 from tests.models import MODELS, SCAN_MODELS, Model
 from tests.models.loops import LOOP_MODELS
 from tests.models.numpyro_reference import init_params

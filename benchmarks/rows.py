@@ -41,12 +41,10 @@ from side_by_side import (
     Data,
     Hand,
     Model,
-    Prepared,
     Record,
     Statistics,
     half_normal_prior,
     least_squares,
-    measure,
     normal_around,
     normal_prior,
     normal_rows,
@@ -55,6 +53,8 @@ from side_by_side import (
     squares_around,
     table,
 )
+
+from plait.timing import Prepared, measure
 
 SIZES = (1000, 10_000, 100_000, 1_000_000)
 

@@ -1,19 +1,14 @@
 """One model in plait, in NumPyro and as JAX written by hand: in agreement, then timed in turn.
 
 `rows.py` and `fusion.py` say which models, and what is written by hand for each; `models.py` has its own table.
-
-  in a jit  microseconds for a value and gradient in a jitted `fori_loop` of gradient steps, whose values are summed.
-            Data and statistics are its arguments, not its constants, so that XLA folds nothing of them.
-  Python    microseconds for a call from Python that waits for value and gradient.
+`plait.timing` says what is measured.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,27 +18,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
-from jax.flatten_util import ravel_pytree
 from numpyro.infer.util import initialize_model
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, whichever is installed
 
 import plait
+from plait.timing import CLOCKS, START, Prepared
 
 Array = Any
 Data = dict[str, np.ndarray]
 Model = Callable[..., None]  # of the library that has the primitives, and the data
 Statistics = tuple[Array, ...]
-Gradient = Callable[[Any], tuple[Any, Any]]  # of a point: value and gradient
 Record = dict[str, Any]
 
 LIBRARIES = ("by hand", "plait", "NumPyro")
-PLACES = ("in a jit", "Python")
-CLOCKS: dict[str, Callable[[], float]] = {"CPU": time.process_time, "wall": time.perf_counter}
 ROUNDS = 9
-SECONDS = 0.05  # that a round of one variant takes about
-START = 0.1  # each entry of the point, or the size of them
 
 
 # -- three densities of one model -------------------------------------------------------------------------
@@ -60,25 +50,6 @@ class Hand:
 
     statistics: Callable[..., Statistics]
     density: Callable[[Statistics, Array], Array]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """One library's density of a case.
-
-    Attributes:
-        traceable: value and gradient, for use in a jit.
-        called: the same as its users call it from Python.
-        point: where to start, in the library's own shape.
-        uphill: 1 for a log density, -1 for a potential energy.
-        flat: the gradient in the order of plait's flat vector.
-    """
-
-    traceable: Gradient
-    called: Gradient
-    point: Any
-    uphill: int
-    flat: Callable[[Any], Array]
 
 
 def prepared(model: Model, drawn: Data, static: Mapping[str, int], hand: Hand | None) -> dict[str, Prepared]:
@@ -179,74 +150,6 @@ def squares_around(s: Statistics, coefficients: Array) -> Array:
     r, best, squares, _ = s
     u = r @ (coefficients - best)
     return jnp.dot(u, u) + squares
-
-
-# -- time -------------------------------------------------------------------------------------------------
-
-
-def measure(densities: Mapping[str, Prepared], rounds: int) -> list[Record]:
-    """Microseconds of CPU and wall, for each library and place: medians over rounds that run all in turn."""
-    runs: dict[tuple[str, str], Callable[[int], Any]] = {}
-    for library, density in densities.items():
-        runs[library, "in a jit"] = in_a_jit(density)
-        runs[library, "Python"] = from_python(density)
-    counts = {key: enough(run) for key, run in runs.items()}
-    spent: dict[tuple[str, str], list[tuple[float, ...]]] = {key: [] for key in runs}
-    for _ in range(rounds):
-        for key, run in runs.items():
-            spent[key].append(tuple(1e6 * s / counts[key] for s in seconds(run, counts[key])))
-    medians = {key: [statistics.median(part) for part in zip(*all_, strict=True)] for key, all_ in spent.items()}
-    return [
-        {"library": library, "place": place, **dict(zip(CLOCKS, figures, strict=True))}
-        for (library, place), figures in medians.items()
-    ]
-
-
-def in_a_jit(density: Prepared) -> Callable[[int], Any]:
-    """So many steps uphill, each too small to leave the neighbourhood of the point; the sum of the values."""
-    flat, unflat = ravel_pytree(density.point)
-    closed = jax.make_jaxpr(density.traceable)(density.point)  # its consts are the data or their statistics
-
-    def value_and_grad(known: Any, z: Any) -> Any:
-        value, *gradient = jax.core.eval_jaxpr(closed.jaxpr, known, *jax.tree.leaves(unflat(z)))
-        return value, ravel_pytree(gradient)[0]
-
-    def steps(n: Any, known: Any, size: Any, z: Any) -> Any:
-        def step(_: Any, carry: Any) -> Any:
-            z, total = carry
-            value, gradient = value_and_grad(known, z)
-            return z + size * gradient, total + value
-
-        return jax.lax.fori_loop(0, n, step, (z, jnp.zeros_like(z, shape=())))
-
-    steepest = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(density.called(density.point)[1]))
-    size = jnp.asarray(density.uphill * 1e-6 / steepest, flat.dtype)
-    jitted, known = jax.jit(steps), [jnp.asarray(c) for c in closed.consts]
-    return lambda n: jax.block_until_ready(jitted(n, known, size, flat))
-
-
-def from_python(density: Prepared) -> Callable[[int], Any]:
-    def run(n: int) -> None:
-        for _ in range(n):
-            jax.block_until_ready(density.called(density.point))
-
-    return run
-
-
-def enough(run: Callable[[int], Any], least: float = SECONDS) -> int:
-    """How many gradients take about as long as a round should."""
-    n = 1
-    run(n)  # compiles
-    while min(seconds(run, n)) < least and n < 10**6:
-        n *= 2
-    return n
-
-
-def seconds(run: Callable[[int], Any], n: int) -> tuple[float, ...]:
-    """By each clock."""
-    starts = [clock() for clock in CLOCKS.values()]
-    run(n)
-    return tuple(clock() - start for clock, start in zip(CLOCKS.values(), starts, strict=True))
 
 
 # -- the table --------------------------------------------------------------------------------------------

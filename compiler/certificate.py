@@ -88,7 +88,17 @@ class Certificate:
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     def __rich__(self) -> Group:
-        return Group(self._table(), Text(self.verdict, "" if self.broken is None else "bold red"))
+        return Group(
+            self._table(), Text(self._legend, "dim"), Text(self.verdict, "bold red" if self.broken else "bold")
+        )
+
+    @property
+    def _legend(self) -> str:
+        spaces = {row.unconstrained for row in self.rows}
+        values = {True: "log density of z", False: "log joint of the constrained values"}
+        first = next((row.stage for row in self.rows if row.unconstrained), "")
+        of = f"{values[False]}, from {first} on {values[True]}" if len(spaces) > 1 else values[spaces.pop()]
+        return f"(=: the pass changed nothing; in nats: {of}; errors: relative, the worst of all points)"
 
     def _table(self) -> Table:
         """A row for each pass: value and gradient at the last point compared, the worst errors of all points."""
@@ -103,7 +113,7 @@ class Certificate:
                 f"{max(errors):.1e}" for errors in ([r.value_error for r in same], [r.gradient_error for r in same])
             ]
             style = "bold red" if not row.holds else "" if row.changed else "dim"
-            name = row.stage if row.changed else f"{row.stage} (no change)"
+            name = row.stage if row.changed else f"{row.stage} ="
             numbers = [f"{row.value:.7g}", f"{row.reference:.7g}", worst[0]]
             numbers += [f"{row.gradient:.5g}", f"{row.gradient_reference:.5g}", worst[1]]
             table.add_row(Text(name, style), *(Text(text, style) for text in numbers))

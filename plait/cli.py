@@ -1,28 +1,26 @@
-"""The command line: ``plait sample``, ``plait show``, ``plait explain``.
+"""The command line: ``plait sample``, ``plait show``, ``plait explain``, ``plait check``, ``plait bench``.
 
-Exit codes: 0 done; 2 the model, its data or the command are wrong; 1 the sampler failed. An error is one line
-on the standard error; ``--debug`` shows the traceback.
+Exit codes: 0 done; 2 the model, its data or the command are wrong; 1 the sampler failed, `check` found a pass that
+changes the density, or `bench` densities that disagree; 3 `check` found a density or gradient that is not finite. An
+error is one line on the standard error; ``--debug`` shows the traceback.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import time
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 import typer
 from rich.console import Console
-from rich.text import Text
 
 import plait
+from plait.commands.bench import bench
+from plait.commands.check import check
 from plait.compiler.passes import PIPELINE
 from plait.ir.errors import PassError, PlaitError
 from plait.ir.graph import Graph
@@ -30,10 +28,25 @@ from plait.ir.ops import Param
 from plait.ir.text import to_text
 from plait.model_file import ModelFile, ModelFileError, load
 from plait.render import console, data_line, posterior_table, site_table
+from plait.render import model_title, posterior_table, sampling_progress, site_table
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
 from plait.runtime.extras import require
 from plait.runtime.summary import diagnose, summary
+from plait.session import (
+    Data,
+    Debug,
+    Float64,
+    Target,
+    Without,
+    compiled_file,
+    fail,
+    one_line,
+    session,
+    switches,
+    warn,
+    with_fixed_params,
+)
 
 app = typer.Typer(
     help="plait: a compiler for probabilistic models.",
@@ -42,15 +55,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Target = Annotated[str, typer.Argument(metavar="MODEL.py[:function]", help="A Python file with the model.")]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="FILE.json", help="Data by argument name; replaces entries of data()."),
-]
-Without = Annotated[list[str] | None, typer.Option(metavar="PASS", help="Switch a pass off (repeatable).")]
-Float64 = Annotated[bool, typer.Option("--float64/--float32", help="Precision of all values.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _version(asked: bool) -> None:
@@ -89,20 +93,20 @@ def sample(
     """Compile a model and draw from its posterior with NUTS (BlackJAX)."""
     options: dict[str, Any] = {"chains": chains, "warmup": warmup, "draws": draws}
     options |= {"target_accept": target_accept, "max_treedepth": max_treedepth}
-    with _session(target, float64, debug) as out:
+    with session(target, float64, debug) as out:
         require("arviz", "blackjax")
         _check_output(output)
-        model, compiled, seconds = _compiled(target, data, without)
+        model, compiled, seconds = compiled_file(target, data, without)
         _print_model(out, model, compiled, seconds)
         if compiled.graph.of(Param):
-            _warn(out, "params are held at their initial values: sampling does not fit them")
-            compiled = _with_fixed_params(compiled, seed)
+            warn(out, "params are held at their initial values: sampling does not fit them")
+            compiled = with_fixed_params(compiled, seed)
         result, seconds = _run(compiled, seed, options, debug)
         table = summary(result)
         _print_sampling(out, result, warmup, seconds)
         out.print(posterior_table(table, chains, compiled.families, every_row=every_row))
         for sentence in diagnose(result, table, max_treedepth=max_treedepth):
-            _warn(out, sentence)
+            warn(out, sentence)
         if output is not None:
             np.savez(output, **dict(result.values))  # type: ignore[arg-type]
             out.print(f"draws written to {output}")
@@ -122,7 +126,7 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Print a model's graph: as traced, or after a pass."""
-    with _session(target, float64, debug):
+    with session(target, float64, debug):
         graph = _graph_after(target, data, without, after)
         if dot:
             from plait.ir.dot import to_dot
@@ -141,12 +145,16 @@ def explain(
     debug: Debug = False,
 ) -> None:
     """Print what is evaluated, term by term, with its cost."""
-    with _session(target, float64, debug):
-        _, compiled, _ = _compiled(target, data, without)
+    with session(target, float64, debug):
+        _, compiled, _ = compiled_file(target, data, without)
         explained = compiled.explain()
         typer.echo(str(explained))
         history = " → ".join(f"{name} {nodes}" for name, nodes, _ in explained.passes)
         typer.echo(f"nodes after each pass: {history}")
+
+
+app.command()(check)
+app.command()(bench)
 
 
 def main() -> None:
@@ -155,24 +163,6 @@ def main() -> None:
 
 
 # -- steps of the commands ------------------------------------------------------------------------------
-
-
-def _compiled(target: str, data: Path | None, without: list[str] | None) -> tuple[ModelFile, CompiledModel, float]:
-    model = load(target, data)
-    args, kwargs = model.arguments()
-    began = time.perf_counter()
-    compiled = plait.compile(model.function, *args, passes=_switches(without), **kwargs)
-    return model, compiled, time.perf_counter() - began
-
-
-def _switches(without: list[str] | None) -> Mapping[str, bool]:
-    return dict.fromkeys(without or (), False)
-
-
-def _with_fixed_params(compiled: CompiledModel, seed: int) -> CompiledModel:
-    if not compiled.has_random_params:
-        return compiled
-    return compiled.with_params(compiled.init_param_values(jax.random.key(seed)))
 
 
 def _run(compiled: CompiledModel, seed: int, options: Mapping[str, Any], debug: bool) -> tuple[Draws, float]:
@@ -184,7 +174,7 @@ def _run(compiled: CompiledModel, seed: int, options: Mapping[str, Any], debug: 
     except PlaitError:
         raise
     except Exception as e:
-        _fail(f"the sampler failed: {_sentence(e)}", 1, debug)
+        fail(f"the sampler failed: {one_line(e)}", 1, debug)
     return result, time.perf_counter() - began
 
 
@@ -201,7 +191,7 @@ def _graph_after(target: str, data: Path | None, without: list[str] | None, afte
     model = load(target, data)
     args, kwargs = model.arguments()
     try:
-        plait.compile(model.function, *args, passes=_switches(without), on_graph=graphs.__setitem__, **kwargs)
+        plait.compile(model.function, *args, passes=switches(without), on_graph=graphs.__setitem__, **kwargs)
     except PlaitError as error:
         if after not in graphs or isinstance(error, PassError):
             raise
@@ -209,8 +199,7 @@ def _graph_after(target: str, data: Path | None, without: list[str] | None, afte
 
 
 def _print_model(out: Console, model: ModelFile, compiled: CompiledModel, seconds: float) -> None:
-    data = Text(f"  data: {data_line(compiled.graph)}", "dim")
-    out.print(Text(f"{model.path.name}: {model.name}", "bold"), data)
+    out.print(model_title(model.path.name, model.name, compiled.graph))
     out.print(site_table(compiled.rolled_graph))
     title = f"\nlog density of {compiled.dim} unconstrained values, compiled in {seconds:.1f} s:"
     out.print(title, style="bold")
@@ -232,54 +221,6 @@ def _check_output(output: Path | None) -> None:
         raise ModelFileError(f"can't write draws to {output}: it does not end in .npz")
     if output is not None and not output.parent.is_dir():
         raise ModelFileError(f"can't write draws to {output}: there is no folder {output.parent}")
-
-
-# -- errors ---------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _session(target: str, float64: bool, debug: bool) -> Iterator[Console]:
-    """Precision, quiet logs, and errors of the model or its file as one line with exit code 2."""
-    # That a GPU could be used is for who installs jax, not for who reads a posterior.
-    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
-    try:
-        with jax.enable_x64(float64):
-            yield console()
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except PlaitError as e:
-        _fail(str(e), 2, debug)
-    except Exception as e:
-        where = _where(e, target)
-        _fail(f"{_sentence(e)} ({where or 'not in your file: --debug shows where'})", 2 if where else 1, debug)
-
-
-def _fail(message: str, code: int, debug: bool) -> NoReturn:
-    if debug:
-        traceback.print_exc()
-    out = console(stderr=True)
-    out.print(Text.assemble(("error: ", "bold red"), " ".join(message.split())), soft_wrap=True)
-    raise typer.Exit(code)
-
-
-def _warn(out: Console, sentence: str) -> None:
-    out.print(Text.assemble(("warning: ", "bold yellow"), sentence))
-
-
-def _sentence(error: Exception) -> str:
-    """The type and the first line of the message: jax's messages run over pages."""
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
-
-
-def _where(error: Exception, target: str) -> str:
-    """The line of the model's file on which an error arose; empty where that is not on its way."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{os.path.basename(error.filename)}:{error.lineno}"
-    file = Path(target.rpartition(":")[0] if not os.path.exists(target) else target).resolve()
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).resolve() == file]
-    return f"{file.name}:{frames[-1].lineno}" if frames else ""
 
 
 if __name__ == "__main__":

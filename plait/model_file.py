@@ -179,8 +179,8 @@ def file_data(module: ModuleType, path: Path) -> dict[str, Any]:
     return dict(values)
 
 
-def read_data(path: Path) -> dict[str, Any]:
-    """The entries of a JSON object: lists of numbers as numpy arrays, the rest as JSON has it."""
+def read_data(path: Path, names: str = "argument names") -> dict[str, Any]:
+    """The entries of a JSON object, keyed by `names`: lists of numbers as numpy arrays, the rest as JSON has it."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
@@ -189,7 +189,7 @@ def read_data(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path} is not JSON: {e}") from None
     if not isinstance(values, dict):
         got = _json_type(values)
-        raise ModelFileError(f"{path} holds a JSON {got}: expected an object keyed by argument names")
+        raise ModelFileError(f"{path} holds a JSON {got}: expected an object keyed by {names}")
     return {name: _value(name, value, path) for name, value in values.items()}
 
 
@@ -242,4 +242,4 @@ def _near(name: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-__all__ = ["ModelFile", "ModelFileError", "load"]
+__all__ = ["ModelFile", "ModelFileError", "load", "read_data"]

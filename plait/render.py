@@ -31,6 +31,11 @@ def console(*, stderr: bool = False) -> Console:
 # -- before sampling ------------------------------------------------------------------------------------
 
 
+def model_title(file: str, name: str, graph: Graph) -> Text:
+    """``eight_schools.py: eight_schools   data: sigma [8], y [8]``."""
+    return Text.assemble((f"{file}: {name}", "bold"), " ", (f"  data: {data_line(graph)}", "dim"))
+
+
 def site_table(graph: Graph) -> Table:
     """A row for each site: name, distribution, shape with plates, latent or observed."""
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -97,3 +102,4 @@ def _flagged(value: float, template: str, bad: bool) -> Text:
 
 
 __all__ = ["console", "data_line", "posterior_table", "site_table"]
+__all__ = ["console", "data_line", "model_title", "posterior_table", "sampling_progress", "site_table"]

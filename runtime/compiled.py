@@ -98,6 +98,11 @@ class CompiledModel:
         return sum(slot.unconstrained.size for slot in self._slots)
 
     @property
+    def has_log_density(self) -> bool:
+        """Whether there is an unconstrained density: not with a discrete latent, whose `log_joint` works."""
+        return self._program.lowered.log_density is not None
+
+    @property
     def slots(self) -> tuple[Slot, ...]:
         """Where each latent sits in the flat vector: name, offset, types of its unconstrained and own value.
 

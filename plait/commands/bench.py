@@ -1,0 +1,240 @@
+"""``plait bench``: what value and gradient cost, and getting ready for them, beside NumPyro on the same model."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+import plait
+from plait import with_numpyro
+from plait.ir.errors import ModelError
+from plait.ir.ops import Param
+from plait.model_file import ModelFile
+from plait.render import console, model_title
+from plait.runtime.compiled import CompiledModel
+from plait.session import (
+    Data,
+    Debug,
+    Float64,
+    Target,
+    Without,
+    compiled_file,
+    fail,
+    one_line,
+    session,
+    switches,
+    warn,
+    where,
+    with_fixed_params,
+)
+from plait.timing import CLOCKS, PLACES, START, Prepared, measure, seconds
+
+DISAGREE = 1  # exit code
+POINTS = 3  # random ones at which both densities are compared
+READY = 3  # times that getting ready is measured, at most
+# Of values relative to the sum of the terms' magnitudes, of gradients to their largest entry; NumPyro's constant of the
+# negative binomial is off by 7e-8 at most.
+ALLOWED = {np.dtype("float64"): 1e-7, np.dtype("float32"): 5e-4}
+
+
+def bench(
+    target: Target,
+    data: Data = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds, whose medians are shown.")] = 9,
+    seed: Annotated[int, typer.Option(help="Of the points at which both densities are compared.")] = 0,
+    float64: Float64 = True,
+    without: Without = None,
+    debug: Debug = False,
+) -> None:
+    """Time value and gradient beside NumPyro on the same model, after comparing both densities."""
+    with session(target, float64, debug) as out:
+        model, compiled, _ = compiled_file(target, data, without)
+        if compiled.graph.of(Param):
+            warn(out, "params are held at their initial values")
+            compiled = with_fixed_params(compiled, seed)
+        if not compiled.dim:
+            raise ModelError("the model has no latent site, so there is no gradient to time")
+        out.print(model_title(model.path.name, model.name, compiled.graph))
+        out.print(f"{compiled.dim} unconstrained values, {compiled.dtype}, {jax.default_backend()}\n")
+        theirs = _numpyro(out, target, model, compiled)
+        if theirs is not None:
+            errors = _errors(compiled, theirs, seed)
+            if not max(errors) <= ALLOWED.get(np.dtype(compiled.dtype), ALLOWED[np.dtype("float32")]):
+                fail(_disagreement(errors), DISAGREE, debug)
+            out.print(
+                f"the densities agree at {POINTS} random points: relative error {errors[0]:.1e} of values, "
+                f"{errors[1]:.1e} of gradients\n"
+            )
+        _timings(out, model, compiled, without, theirs, repeats)
+
+
+# -- both libraries -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Theirs:
+    """The model under NumPyro."""
+
+    density: Callable[[Any], Prepared]  # at a flat vector of plait's
+    ready: Callable[[], Any]
+
+
+def _numpyro(out: Console, target: str, model: ModelFile, compiled: CompiledModel) -> _Theirs | None:
+    """The model under NumPyro; None, with the reason printed, where NumPyro can't run it."""
+    try:
+        function = with_numpyro.numpyro_function(model)
+        given = with_numpyro.arguments(model, function)
+        params = compiled.params
+
+        def density(z: Any) -> Prepared:
+            return with_numpyro.prepared(function, given, params, _by_site(compiled, z))
+
+        density(_start(compiled)).called(_by_site(compiled, _start(compiled)))
+    except Exception as e:  # the user's code under another library
+        at = where(e, target)
+        reason = str(e) if isinstance(e, with_numpyro.NumPyroError) else one_line(e)
+        warn(out, f"NumPyro can't run this model, so plait's figures stand alone: {reason}{f' ({at})' if at else ''}")
+        out.print()
+        return None
+    return _Theirs(density, partial(with_numpyro.ready, function, given, params))
+
+
+def _by_site(compiled: CompiledModel, z: Any) -> dict[str, Any]:
+    """The parts of the flat vector: NumPyro's bijectors are plait's, so its unconstrained values are the same."""
+    return {
+        slot.name: jnp.reshape(z[slot.offset : slot.offset + slot.unconstrained.size], slot.unconstrained.shape)
+        for slot in compiled.slots
+    }
+
+
+def _start(compiled: CompiledModel) -> Any:
+    return START * jnp.cos(jnp.arange(compiled.dim, dtype=compiled.dtype))
+
+
+def _errors(compiled: CompiledModel, theirs: _Theirs, seed: int) -> tuple[float, float]:
+    """The worst relative errors of value and gradient between both densities, NaN where one is finite alone."""
+    rng = np.random.default_rng(seed)
+    mine = jax.jit(compiled.log_density_and_grad)
+    density = theirs.density(_start(compiled))
+    found = []
+    for z in rng.uniform(-2, 2, (POINTS, compiled.dim)).astype(compiled.dtype):
+        terms = compiled.log_prob_terms(compiled.constrain(z))
+        (value, gradient), (energy, slope) = mine(z), density.called(_by_site(compiled, z))
+        scale = 1 + sum(float(np.abs(t).sum()) for t in terms.values())
+        largest = max(1.0, float(np.max(np.abs(gradient))))
+        found.append((_error(value, -energy) / scale, _error(gradient, density.flat(slope)) / largest))
+    return max(v for v, _ in found), max(g for _, g in found)
+
+
+def _error(a: Any, b: Any) -> float:
+    """The largest difference; equal infinities and NaNs have none."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return float(np.max(np.where(same, 0.0, np.abs(a - b))))
+
+
+def _disagreement(errors: tuple[float, float]) -> str:
+    return (
+        f"NumPyro's density of this model is another one than plait's, so nothing is timed: at random points the "
+        f"values differ by {errors[0]:.2g} and the gradients by {errors[1]:.2g}, relatively; `plait check` compares "
+        "plait's with a reference of its own"
+    )
+
+
+# -- figures --------------------------------------------------------------------------------------------
+
+
+def _timings(
+    out: Console,
+    model: ModelFile,
+    compiled: CompiledModel,
+    without: list[str] | None,
+    theirs: _Theirs | None,
+    repeats: int,
+) -> None:
+    z = _start(compiled)
+    gradient = compiled.log_density_and_grad
+    if not (np.isfinite(gradient(z)[0]) and np.isfinite(gradient(z)[1]).all()):
+        raise ModelError("value or gradient is not finite near 0, where they would be timed; `plait check` says why")
+    densities = {"plait": Prepared(gradient, gradient, z, 1, lambda g: g)}
+    readies: dict[str, Callable[[], Any]] = {"plait": partial(_ready, model, without, compiled.params)}
+    if theirs is not None:
+        densities["NumPyro"] = theirs.density(z)
+        readies["NumPyro"] = theirs.ready
+    err = console(stderr=True)
+    with Status("getting ready, again and again", console=err):
+        ready = _ready_seconds(readies, min(repeats, READY))
+    with Status("timing value and gradient", console=err):
+        records = measure(densities, repeats)
+    out.print(_table(records, ready, list(densities)))
+    out.print(
+        Text(
+            f"medians of {repeats} rounds in turn; ready: compile and first gradient (NumPyro: initialize_model and "
+            f"first gradient) with jax's caches cleared, medians of {min(repeats, READY)}",
+            "dim",
+        )
+    )
+
+
+def _ready(model: ModelFile, without: list[str] | None, params: Mapping[str, Any]) -> Any:
+    args, kwargs = model.arguments()
+    compiled = plait.compile(model.function, *args, passes=switches(without), **kwargs)
+    return compiled.log_density_and_grad(jnp.zeros(compiled.dim, compiled.dtype), params or None)
+
+
+def _ready_seconds(readies: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, tuple[float, ...]]:
+    """By library and clock, from cold caches."""
+    spent: dict[str, list[tuple[float, ...]]] = {library: [] for library in readies}
+    for _ in range(repeats):
+        for library, ready in readies.items():
+            jax.clear_caches()  # else whoever is first would pay for what both need
+            spent[library].append(seconds(partial(_awaited, ready), 1))
+    return {library: tuple(map(statistics.median, zip(*all_, strict=True))) for library, all_ in spent.items()}
+
+
+def _awaited(ready: Callable[[], Any], n: int) -> None:
+    for _ in range(n):
+        jax.block_until_ready(ready())
+
+
+def _table(records: list[dict[str, Any]], ready: Mapping[str, tuple[float, ...]], libraries: list[str]) -> Table:
+    """A row for each place and for getting ready; by clock each library and how many times faster plait is."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("")
+    for clock in CLOCKS:
+        for library in libraries:
+            shown.add_column(f"{library}\n{clock}", justify="right")
+        if len(libraries) > 1:
+            shown.add_column("NumPyro\n/ plait", justify="right")
+    figures = {(r["library"], r["place"]): [r[clock] for clock in CLOCKS] for r in records}
+    rows = [(f"value and gradient {_PLACES[place]}, µs", place) for place in PLACES]
+    for label, place in rows:
+        shown.add_row(label, *_cells([figures[library, place] for library in libraries]))
+    shown.add_row("ready, s", *_cells([list(ready[library]) for library in libraries]))
+    return shown
+
+
+_PLACES = {"in a jit": "in a jit", "Python": "from Python"}
+
+
+def _cells(by_library: list[list[float]]) -> list[Text]:
+    """Of one row: for each clock the libraries' figures and their ratio."""
+    cells = []
+    for figures in zip(*by_library, strict=True):
+        cells += [Text(f"{x:.3g}" if x < 1000 else f"{x:,.0f}") for x in figures]
+        if len(figures) > 1:
+            ratio = figures[1] / figures[0]
+            cells.append(Text(f"{ratio:.3g}x", "bold green" if ratio >= 1 else "bold yellow"))
+    return cells
