@@ -48,10 +48,14 @@ class Certificate:
     Attributes:
         rows: by point and pass; of a certificate that is broken up to the pass that breaks.
         whole: sites that the reference could not loop over.
+        large: sites of so many elements that the reference took some of them one by one and the others in one batch.
+        skipped: points that were left out, as the reference's value or gradient is not finite there.
     """
 
     rows: tuple[Row, ...]
     whole: tuple[str, ...]
+    large: tuple[str, ...] = ()
+    skipped: int = 0
 
     @property
     def worst(self) -> float:
@@ -64,6 +68,11 @@ class Certificate:
         return next((row for row in self.rows if not row.holds), None)
 
     @property
+    def proves(self) -> bool:
+        """Whether something was compared and all of it holds."""
+        return bool(self.rows) and self.broken is None
+
+    @property
     def points(self) -> int:
         """How many points were compared."""
         return len({row.point for row in self.rows})
@@ -72,15 +81,29 @@ class Certificate:
     def verdict(self) -> str:
         """One sentence."""
         row = self.broken
+        if not self.rows:
+            return (
+                f"nothing is proved: the density is not finite at any of {self.skipped} random points; "
+                "CompiledModel.find_nonfinite says why"
+            )
         if row is None:
-            whole = f"; not taken apart: {', '.join(self.whole)}" if self.whole else ""
             points = f"{self.points} random point{'s' * (self.points != 1)}"
-            return f"every pass agrees with the reference at {points}, worst relative error {self.worst:.1e}{whole}"
+            return f"every pass agrees with the reference at {points}, worst relative error {self.worst:.1e}{self._but}"
         return (
             f"pass {row.stage!r} changes the density: log density {row.value:.12g}, reference {row.reference:.12g} "
             f"(relative error {row.value_error:.2g}, of the gradient {row.gradient_error:.2g}) at a random point; "
             f"switch it off with passes={{{row.stage!r}: False}} and report this model"
         )
+
+    @property
+    def _but(self) -> str:
+        """What the comparison left out."""
+        parts = [f"not taken apart: {', '.join(self.whole)}"] if self.whole else []
+        if self.large:
+            parts.append(f"large, so only some elements one by one: {', '.join(self.large)}")
+        if self.skipped:
+            parts.append(f"{self.skipped} more points have no finite density")
+        return "".join(f"; {part}" for part in parts)
 
     def __str__(self) -> str:
         out = io.StringIO()

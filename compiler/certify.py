@@ -33,6 +33,7 @@ from plait.ir.ops import Site
 TOLERANCE = {np.dtype("float64"): 1e-8, np.dtype("float32"): 5e-4}
 # Of the value where a site is a negative binomial: the constant of NumPyro's, the reference's, is off by 7e-8 at most.
 NEGATIVE_BINOMIAL = 1e-7
+SKIPPED = 20  # points without a finite reference that are drawn at most
 
 
 def certify(
@@ -52,7 +53,8 @@ def certify(
         exact: data and params in float64.
         slots: the layout of z; none where a latent has no bijection onto the reals. Then the log joint alone is
             compared, at prior draws.
-        points: random unconstrained points, uniform in (-2, 2).
+        points: random unconstrained points, uniform in (-2, 2), with a finite reference: where it is not finite no
+            number proves anything. After `SKIPPED` of those no more are drawn.
 
     Returns:
         The comparisons, up to the first pass after which value or gradient differ.
@@ -67,15 +69,27 @@ def certify(
     changed = [before != here for before, here in zip([-1, *place], place, strict=False)]
     rows: list[Row] = []
     whole: set[str] = set()
-    for point in range(points):
-        truth = _Truth(reference, exact, latents, point)
+    large: set[str] = set()
+    skipped = done = 0
+    while done < points and skipped < SKIPPED:
+        truth = _Truth(reference, exact, latents, done + skipped)
         whole |= truth.whole
+        large |= truth.large
+        if not truth.is_finite:
+            skipped += 1
+            continue
         answers = evaluate(truth.at)
         for (name, _), i, new in zip(history, place, changed, strict=True):
-            rows.append(_compare(name, stages[i].unconstrained, answers[i], truth, point, new))
-            if not rows[-1].holds:
-                return Certificate(tuple(rows), tuple(sorted(whole)))
-    return Certificate(tuple(rows), tuple(sorted(whole)))
+            rows.append(_compare(name, stages[i].unconstrained, answers[i], truth, done, new))
+        done += 1
+        if not all(row.holds for row in rows):
+            break
+    return Certificate(_up_to_the_first_that_fails(rows), tuple(sorted(whole)), tuple(sorted(large)), skipped)
+
+
+def _up_to_the_first_that_fails(rows: Sequence[Row]) -> tuple[Row, ...]:
+    last = next((i for i, row in enumerate(rows) if not row.holds), len(rows))
+    return tuple(rows[: last + 1])
 
 
 def _different(graphs: Sequence[Graph]) -> tuple[list[Graph], list[int]]:
@@ -117,8 +131,9 @@ class _Truth:
                 self.at[False] = values = {name: drawn[name] for name in names}
             self.answers[False] = with_gradient(lambda p: _run(graph, case, p, False).log_joint, values)
             report = _run(graph, case, values, False)
-        self.whole = report.whole
+        self.whole, self.large = report.whole, report.large
         self.error = NEGATIVE_BINOMIAL if any(map(_is_negative_binomial, named_nodes(graph))) else 0.0
+        self.is_finite = all(_is_finite(answer) for answer in self.answers.values())
         self.scale = 1.0 + sum(abs(float(t)) for t in report.terms.values())
 
 
@@ -129,6 +144,11 @@ def _compare(stage: str, unconstrained: bool, got: Answer, truth: _Truth, point:
     holds = errors[0] <= max(tolerance, truth.error) and errors[1] <= tolerance  # not so where one is NaN
     norms = _norm(got[1]), _norm(wanted[1])
     return Row(stage, point, unconstrained, float(got[0]), float(wanted[0]), *errors, *norms, changed, holds)
+
+
+def _is_finite(answer: Answer) -> bool:
+    """Whether value and gradient are."""
+    return all(bool(np.isfinite(x).all()) for x in (answer[0], *answer[1].values()))
 
 
 def _norm(gradient: Mapping[str, Any]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,9 @@ from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import Cond, Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, inputs
 from plait.ir.spec import rebuild
 
+LARGE = 1000  # elements of a site: a loop over 20,000 takes a quarter of an hour
+ALONE = 50  # elements of a large site that are still evaluated one by one
+
 
 @dataclass
 class Report:
@@ -43,6 +47,7 @@ class Report:
         terms: each site's total.
         values: constrained values by site; a list over steps where the site is in a scan.
         whole: sites whose distribution could not be taken apart; NumPyro evaluated their whole batch.
+        large: sites of more than `LARGE` elements, of which NumPyro evaluated all but `ALONE` in one batch.
     """
 
     log_joint: Any = 0.0
@@ -50,6 +55,7 @@ class Report:
     terms: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
+    large: set[str] = field(default_factory=set)
 
     @property
     def log_density(self) -> Any:
@@ -132,6 +138,8 @@ class _Run:
         fn = rebuild(op.dist, op.leaves(args))
         batch = tuple(fn.batch_shape)
         mask, scale = (op.extra(name, args) for name in (op.MASK, op.SCALE))
+        if math.prod(batch) > LARGE:
+            return self.large(op, fn, x, mask, scale, unconstrained)
         indices = list(itertools.product(*map(range, batch)))
         parts = [element(fn, i) for i in indices]
         if any(part is None for part in parts):
@@ -143,6 +151,24 @@ class _Run:
             values.append(self.add(op, part, _at(x, index), m, s, unconstrained))
         event = jnp.shape(values[0]) if values else ()
         return jnp.reshape(jnp.stack(values), batch + event) if values else x
+
+    def large(self, op: Site, fn: Any, x: Any, mask: Any, scale: Any, unconstrained: bool) -> Any:
+        """The same for a large site: elements chosen at random one by one, all others in one batch of NumPyro's."""
+        batch = tuple(fn.batch_shape)
+        chosen = np.random.default_rng(0).choice(math.prod(batch), ALONE, replace=False)
+        indices = [tuple(map(int, index)) for index in zip(*np.unravel_index(chosen, batch), strict=True)]
+        parts = [element(fn, index) for index in indices]
+        if any(part is None for part in parts):
+            self.report.whole.add(op.name)
+            return self.add(op, fn, x, mask, scale, unconstrained)
+        self.report.large.add(op.name)
+        others = np.ones(batch, bool)
+        others.flat[chosen] = False
+        for index, part in zip(indices, parts, strict=True):
+            m, s = (None if e is None else _at(jnp.broadcast_to(e, batch), index) for e in (mask, scale))
+            self.add(op, part, _at(x, index), m, s, unconstrained)
+        counts = others if mask is None else others & jnp.broadcast_to(mask, batch)
+        return self.add(op, fn, x, counts, scale, unconstrained)
 
     def add(self, op: Site, fn: Any, x: Any, mask: Any, scale: Any, unconstrained: bool) -> Any:
         counts = 1.0 if mask is None else mask

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import jax
 import typer
@@ -35,14 +35,12 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 # -- models ---------------------------------------------------------------------------------------------
 
 
-def compiled_file(
-    target: str, data: Path | None, without: list[str] | None, **options: Any
-) -> tuple[ModelFile, CompiledModel, float]:
-    """A model file, compiled with these options of `plait.compile`, and how many seconds that took."""
+def compiled_file(target: str, data: Path | None, without: list[str] | None) -> tuple[ModelFile, CompiledModel, float]:
+    """A model file, compiled, and how many seconds that took."""
     model = load(target, data)
     args, kwargs = model.arguments()
     began = time.perf_counter()
-    compiled = plait.compile(model.function, *args, passes=switches(without), **options, **kwargs)
+    compiled = plait.compile(model.function, *args, passes=switches(without), **kwargs)
     return model, compiled, time.perf_counter() - began
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.arguments import Arguments, split_arguments
+from plait.compiler.certificate import Certificate
 from plait.compiler.certify import Case, certify
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.passes.runner import require_switches
@@ -55,7 +56,8 @@ def compile(
     Raises:
         ModelError: the model can't be compiled; names the site and the line.
         DataError: the data contradict the model.
-        CertificateError: `check` found a wrong pass; its `certificate` prints all passes up to that one.
+        CertificateError: `check` found a wrong pass; its `certificate` prints all passes up to that one. Or the density
+            is finite at no random point, so that nothing is proved.
     """
     require_switches(passes, check)
     record = on_graph or (lambda name, graph: None)
@@ -67,10 +69,25 @@ def compile(
     program = replace(build(graph, passes or {}, arguments, record, data), notes=notes)
     compiled = CompiledModel.bound(program, arguments.arrays)
     points = 2 if check is True else int(check)
-    return _certified(compiled, model, static, points) if points else compiled
+    if not points:
+        return compiled
+    certificate = certificate_of(compiled, model, static, points)
+    if not certificate.proves:
+        raise CertificateError(certificate)
+    return replace(compiled, certificate=certificate)
 
 
-def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Sequence[str], points: int) -> CompiledModel:
+def certificate_of(
+    compiled: CompiledModel, model: Callable[..., Any], static: Sequence[str] = (), points: int = 2
+) -> Certificate:
+    """What `compile(…, check=points)` compares; raises nothing where a pass is wrong.
+
+    Args:
+        compiled: the model, on the data that it was compiled for.
+        model: the function that it was compiled from.
+        static: as for `compile`.
+        points: how many random points.
+    """
     program = compiled._program
     drawn = compiled._params or param_sites.initial(program.model, program.arguments.arrays, jax.random.key(0))
     with jax.enable_x64(True):
@@ -80,10 +97,7 @@ def _certified(compiled: CompiledModel, model: Callable[..., Any], static: Seque
         params = [jnp.asarray(_exact(p)) for p in drawn]
         exact_case = Case(exact.arrays, params)
     case = Case(program.arguments.arrays, drawn)
-    certificate = certify(program.history, case, reference, exact_case, program.lowered.slots, points)
-    if certificate.broken is not None:
-        raise CertificateError(certificate)
-    return replace(compiled, certificate=certificate)
+    return certify(program.history, case, reference, exact_case, program.lowered.slots, points)
 
 
 def _exact(x: Any) -> Any:

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from plait.compiler.nonfinite.report import NonFinite
-from plait.ir.errors import CertificateError
 from plait.ir.ops import Param
-from plait.model_file import load, read_data
+from plait.model_file import read_data
 from plait.render import model_title
+from plait.runtime.compile import certificate_of
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.start import RADIUS
 from plait.session import Data, Debug, Float64, Target, Without, compiled_file, session, warn, with_fixed_params
@@ -41,40 +41,42 @@ def check(
 ) -> None:
     """Prove every pass at random points, and find the first term that is infinite or NaN."""
     with session(target, float64, debug) as out:
-        given = None if at is None else read_data(at, "site names")
-        compiled = _certified(out, target, data, without, points)
-        if compiled.graph.of(Param):
-            warn(out, "params are held at their initial values")
-            compiled = with_fixed_params(compiled, seed)
-        finite = _random_points(out, compiled, seed) if given is None else _point(out, compiled, given, seed)
-        if not finite:
+        began = time.perf_counter()
+        model, compiled, _ = compiled_file(target, data, without)
+        out.print(model_title(model.path.name, model.name, compiled.graph))
+        compiled = _with_params(out, compiled, seed)
+        values = None if at is None else _completed(out, compiled, read_data(at, "site names"), seed)
+        out.print(Text("\ncertificate: value and gradient after each pass, beside the reference in float64\n", "bold"))
+        certificate = certificate_of(compiled, model.function, points=points)
+        out.print(certificate)
+        out.print(Text(f"compiled and checked in {time.perf_counter() - began:.1f} s\n", "dim"))
+        if certificate.broken is not None:
+            raise typer.Exit(PASS_BREAKS)
+        if not (_random_points(out, compiled, seed) if values is None else _point(out, compiled, values)):
             raise typer.Exit(NOT_FINITE)
 
 
-def _certified(out: Console, target: str, data: Path | None, without: list[str] | None, points: int) -> CompiledModel:
-    """The compiled model, its certificate printed; ends the command where a pass breaks."""
-    began = time.perf_counter()
-    try:
-        model, compiled, _ = compiled_file(target, data, without, check=points)
-    except CertificateError as error:
-        out.print(Text(f"{load(target, data).path.name}: after each pass, beside the reference in float64\n", "bold"))
-        out.print(error.certificate)
-        raise typer.Exit(PASS_BREAKS) from None
-    out.print(model_title(model.path.name, model.name, compiled.graph))
-    out.print(Text("\ncertificate: value and gradient after each pass, beside the reference in float64\n", "bold"))
-    out.print(compiled.certificate)
-    out.print(Text(f"compiled and checked in {time.perf_counter() - began:.1f} s\n", "dim"))
-    return compiled
+def _with_params(out: Console, compiled: CompiledModel, seed: int) -> CompiledModel:
+    if not compiled.graph.of(Param):
+        return compiled
+    warn(out, "params are held at their initial values")
+    return with_fixed_params(compiled, seed)
 
 
-def _point(out: Console, compiled: CompiledModel, given: Mapping[str, Any], seed: int) -> bool:
-    """Whether the densities are finite at constrained values; prints what is not."""
-    values = dict(given)
-    left_out = [name for name in compiled.shapes if name not in _covered(compiled, given)]
+def _completed(out: Console, compiled: CompiledModel, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The values of a point, what it leaves out at random; looked at before anything slow runs."""
+    covered = {site for name in given for site in compiled.families.get(name, (name,))}
+    left_out = [name for name in compiled.shapes if name not in covered]
+    drawn = _random_values(compiled, seed) if left_out else {}
+    values = {**given, **{name: drawn[name] for name in left_out}}
+    compiled.log_joint(values)  # refuses names and shapes that are wrong
     if left_out:
-        drawn = _random_values(compiled, np.random.default_rng(seed), seed)
-        values |= {name: drawn[name] for name in left_out}
         warn(out, f"random values (seed {seed}) for what the point leaves out: {', '.join(left_out)}")
+    return values
+
+
+def _point(out: Console, compiled: CompiledModel, values: Mapping[str, Any]) -> bool:
+    """Whether the densities are finite at constrained values; prints what is not."""
     found = compiled.find_nonfinite(values)
     if found is not None:
         out.print(_shown(found))
@@ -82,12 +84,17 @@ def _point(out: Console, compiled: CompiledModel, given: Mapping[str, Any], seed
     out.print(f"log joint {float(compiled.log_joint(values)):.10g} nats: every term and the gradient are finite")
     if not compiled.has_log_density:
         return True
-    z = compiled.unconstrain(values)
+    z = compiled.unconstrain({name: x for name, x in values.items() if name in _latents(compiled)})
     if not np.isfinite(z).all():
         entry = compiled.names[int(np.argmin(np.isfinite(z)))]
         out.print(f"{entry} is on the edge of its support: there is no unconstrained point of these values")
         return True
     return _flat_point(out, compiled, z)
+
+
+def _latents(compiled: CompiledModel) -> set[str]:
+    """Their names, one by one and of families: a point may give a value to an observed site, too."""
+    return {*compiled.shapes, *compiled.families}
 
 
 def _flat_point(out: Console, compiled: CompiledModel, z: Any) -> bool:
@@ -100,17 +107,11 @@ def _flat_point(out: Console, compiled: CompiledModel, z: Any) -> bool:
     return True
 
 
-def _covered(compiled: CompiledModel, given: Mapping[str, Any]) -> set[str]:
-    """The sites that values are given for; a family stands for its members."""
-    return {site for name in given for site in compiled.families.get(name, (name,))}
-
-
 def _random_points(out: Console, compiled: CompiledModel, seed: int) -> bool:
     """Whether the density is finite at random points; prints the first thing that is not."""
-    rng = np.random.default_rng(seed)
     if not compiled.has_log_density:
-        return _prior_draw(out, compiled, rng, seed)
-    starts = rng.uniform(-RADIUS, RADIUS, (STARTS, compiled.dim)).astype(compiled.dtype)
+        return _prior_draw(out, compiled, seed)
+    starts = np.random.default_rng(seed).uniform(-RADIUS, RADIUS, (STARTS, compiled.dim)).astype(compiled.dtype)
     answers = [compiled.log_density_and_grad(z) for z in starts]
     bad = [i for i, (v, g) in enumerate(answers) if not (np.isfinite(v) and np.isfinite(g).all())]
     where = f"{STARTS} random points of ({-RADIUS:g}, {RADIUS:g}) (seed {seed})"
@@ -124,8 +125,8 @@ def _random_points(out: Console, compiled: CompiledModel, seed: int) -> bool:
     return False
 
 
-def _prior_draw(out: Console, compiled: CompiledModel, rng: np.random.Generator, seed: int) -> bool:
-    found = compiled.find_nonfinite(_random_values(compiled, rng, seed))
+def _prior_draw(out: Console, compiled: CompiledModel, seed: int) -> bool:
+    found = compiled.find_nonfinite(_random_values(compiled, seed))
     where = f"a prior draw (seed {seed}), as the model has no unconstrained density"
     if found is None:
         out.print(f"every term and the gradient are finite at {where}")
@@ -135,10 +136,11 @@ def _prior_draw(out: Console, compiled: CompiledModel, rng: np.random.Generator,
     return False
 
 
-def _random_values(compiled: CompiledModel, rng: np.random.Generator, seed: int) -> dict[str, Any]:
+def _random_values(compiled: CompiledModel, seed: int) -> dict[str, Any]:
     """Of the unconstrained space, or where there is none of the prior."""
     if compiled.has_log_density:
-        return compiled.constrain(rng.uniform(-RADIUS, RADIUS, compiled.dim).astype(compiled.dtype))
+        z = np.random.default_rng(seed).uniform(-RADIUS, RADIUS, compiled.dim)
+        return compiled.constrain(z.astype(compiled.dtype))
     drawn = compiled.sample(jax.random.key(seed))
     return {name: drawn[name] for name in compiled.shapes}
 
