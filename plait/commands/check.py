@@ -82,9 +82,9 @@ def _point(out: Console, compiled: CompiledModel, values: Mapping[str, Any]) -> 
         out.print(_shown(found))
         return False
     out.print(f"log joint {float(compiled.log_joint(values)):.10g} nats: every term and the gradient are finite")
-    if not compiled.has_log_density:
-        return True
-    z = compiled.unconstrain({name: x for name, x in values.items() if name in _latents(compiled)})
+    if not compiled.has_log_density or not set(values) <= _latents(compiled):
+        return True  # the log density is that of the data, not of a value given for an observed site
+    z = compiled.unconstrain(values)
     if not np.isfinite(z).all():
         entry = compiled.names[int(np.argmin(np.isfinite(z)))]
         out.print(f"{entry} is on the edge of its support: there is no unconstrained point of these values")
@@ -93,8 +93,10 @@ def _point(out: Console, compiled: CompiledModel, values: Mapping[str, Any]) -> 
 
 
 def _latents(compiled: CompiledModel) -> set[str]:
-    """Their names, one by one and of families: a point may give a value to an observed site, too."""
-    return {*compiled.shapes, *compiled.families}
+    """Their names, one by one and of families."""
+    return set(compiled.shapes) | {
+        name for name, sites in compiled.families.items() if set(sites) <= set(compiled.shapes)
+    }
 
 
 def _flat_point(out: Console, compiled: CompiledModel, z: Any) -> bool:
