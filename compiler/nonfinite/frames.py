@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -144,13 +144,10 @@ def outside(element: Element) -> Element | None:
     return Element(frame, list(frame.graph.named(Role.RESULT).values())[k - op.n_consts], index)
 
 
-def steps(element: Element) -> Iterator[int]:
-    """The steps of the loops that an element is in, the innermost first."""
-    around = element.frame.around
-    while around is not None:
-        if around.step is not None:
-            yield around.step
-        around = around.frame.around
+def aligned(index: Index, own: Sequence[int]) -> Index:
+    """The index for axes of these sizes that broadcast from the right."""
+    shift = len(index) - len(own)
+    return tuple(0 if n == 1 else index[i + shift] for i, n in enumerate(own) if i + shift >= 0)
 
 
 def is_float(node: Node) -> bool:
@@ -159,4 +156,4 @@ def is_float(node: Node) -> bool:
     return isinstance(t, ArrayType) and isinstance(t.dtype, np.dtype) and np.issubdtype(t.dtype, np.inexact)
 
 
-__all__ = ["Around", "Element", "Frame", "Index", "inside", "is_float", "outside", "steps"]
+__all__ = ["Around", "Element", "Frame", "Index", "aligned", "inside", "is_float", "outside"]

@@ -16,7 +16,7 @@ import numpy as np
 from plait.compiler import jax_compat as compat
 from plait.compiler.analysis.row_form import ELEMENTWISE
 from plait.compiler.host_checks import shown
-from plait.compiler.nonfinite.frames import Element, Index, inside, is_float, outside
+from plait.compiler.nonfinite.frames import Element, Index, aligned, inside, is_float, outside
 from plait.ir.graph import Node
 from plait.ir.ops import Apply, Const, Constrain, Flat, Input, Item, LogDet, LogProb, Param, Typed, Value, array_type
 from plait.ir.types import Loc
@@ -105,7 +105,7 @@ def _place(element: Element, position: int, arg: Node) -> Index | None:
     shape = array_type(arg).shape
     name = node.op.primitive.name if isinstance(node.op, Apply) else ""
     if isinstance(node.op, Value) or name in ELEMENTWISE - {"select_n"}:
-        return index if len(shape) == len(index) else ()
+        return aligned(index, shape)
     if isinstance(node.op, Flat):
         return tuple(
             map(int, np.unravel_index(node.op.offset + np.ravel_multi_index(index, node.op.type.shape), shape))
@@ -231,8 +231,8 @@ def _entry(element: Element, position: int) -> str:
     values = element.frame.array(arg)
     op = element.node.op
     name = op.primitive.name if isinstance(op, Apply) else ""
-    if values.shape and name in ELEMENTWISE and len(values.shape) == len(element.index):
-        values = values[element.index]
+    if name in ELEMENTWISE and len(array_type(element.node).shape) == len(element.index):
+        values = values[aligned(element.index, values.shape)]
     elif values.shape and isinstance(op, (Constrain, LogDet, LogProb)) and values.ndim >= len(element.index):
         values = values[element.index] if np.shape(values)[: len(element.index)] else values
     return shown(np.asarray(values))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from plait.compiler.host_checks import shown
-from plait.compiler.nonfinite.frames import Element, Frame, Index, inside, outside
+from plait.compiler.nonfinite.frames import Element, Frame, Index, aligned, inside, outside
 from plait.compiler.nonfinite.gradients import Slope
 from plait.compiler.nonfinite.origins import Origin, code_in_words, feeding, first, is_moving, origin
 from plait.compiler.nonfinite.parameters import Parameter, parameters
@@ -55,12 +54,6 @@ def reading(element: Element) -> Reading | None:
     bad = first(~np.isfinite(np.asarray(value[at], float))) if value.dtype.kind in "biuf" else None
     index = None if bad is None else (*at, *bad)
     return Reading(frame, family(op.dist), value[at], node.args[0], index, parameters(node, leaves, element.index))
-
-
-def aligned(index: Index, own: Sequence[int]) -> Index:
-    """The index for axes that broadcast from the right."""
-    shift = len(index) - len(own)
-    return tuple(0 if n == 1 else index[i + shift] for i, n in enumerate(own) if i + shift >= 0)
 
 
 def parameter_at_fault(read: Reading | None) -> Origin | None:
