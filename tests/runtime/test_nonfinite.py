@@ -160,19 +160,21 @@ def test_a_matrix_that_is_not_positive_definite():
     assert "not positive definite" in report.why
 
 
-def test_nan_data_inside_a_loop_where_they_are_not_checked():
-    def model(x, y):
+def test_nan_data_in_a_branch_where_they_are_not_checked():
+    def model(flag, x, y):
         a = plait.sample("a", dist.Normal(0, 1))
 
-        def step(level, t):
-            level = jnp.tanh(level * t[0] + a)
-            plait.sample("y", dist.Normal(level, 1), obs=t[1])
-            return level, None
+        def branch(sign):
+            def run(a, x, y):
+                with plait.plate("rows", 5):
+                    plait.sample("y", dist.Normal(sign * a * x, 1), obs=y)
 
-        jax.lax.scan(step, 0.0, (x, y))
+            return run
 
-    report = found(model, {"a": 1.0}, np.array([0, 1, 2, np.nan, 4]), ROWS)
-    assert (report.site, report.place) == ("y", "step 3")
+        jax.lax.cond(flag[0] > 0, branch(1.0), branch(-1.0), a, x, y)
+
+    report = found(model, {"a": 1.0}, np.ones(1), np.array([0, 1, 2, np.nan, 4]), ROWS)
+    assert (report.site, report.place) == ("y", "rows[3]")
     assert report.why == "loc is nan: data 'x' holds nan at [3]"
 
 
