@@ -111,9 +111,8 @@ class Certificate:
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     def __rich__(self) -> Group:
-        return Group(
-            self._table(), Text(self._legend, "dim"), Text(self.verdict, "bold red" if self.broken else "bold")
-        )
+        verdict = Text(self.verdict, "bold" if self.proves else "bold red")
+        return Group(self._table(), Text(self._legend, "dim"), verdict) if self.rows else Group(verdict)
 
     @property
     def _legend(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -124,16 +125,17 @@ class _Truth:
         with jax.enable_x64(True):
             if latents.slots or not names:
                 self.at[True] = u = latents.split(random_point(point, sum(s.unconstrained.size for s in latents.slots)))
-                self.answers[True] = with_gradient(lambda p: _run(graph, case, p, True).log_density, u)
                 self.at[False] = values = _values(graph, case, u)
             else:
                 drawn = draw(graph, case.data, case.params, jax.random.key(point), {})
                 self.at[False] = values = {name: drawn[name] for name in names}
-            self.answers[False] = with_gradient(lambda p: _run(graph, case, p, False).log_joint, values)
             report = _run(graph, case, values, False)
+            self.is_finite = bool(np.isfinite(report.log_joint))
+            for unconstrained, at in self.at.items() if self.is_finite else ():
+                self.answers[unconstrained] = with_gradient(partial(_density, graph, case, unconstrained), at)
         self.whole, self.large = report.whole, report.large
         self.error = NEGATIVE_BINOMIAL if any(map(_is_negative_binomial, named_nodes(graph))) else 0.0
-        self.is_finite = all(_is_finite(answer) for answer in self.answers.values())
+        self.is_finite &= all(_is_finite(answer) for answer in self.answers.values())
         self.scale = 1.0 + sum(abs(float(t)) for t in report.terms.values())
 
 
@@ -159,6 +161,11 @@ def _norm(gradient: Mapping[str, Any]) -> float:
 def _is_negative_binomial(node: Node) -> bool:
     name = node.op.family if isinstance(node.op, Site) else ""
     return name == "GammaPoisson" or name.startswith("NegativeBinomial")
+
+
+def _density(graph: Graph, case: Case, unconstrained: bool, at: Mapping[str, Any]) -> Any:
+    report = _run(graph, case, at, unconstrained)
+    return report.log_density if unconstrained else report.log_joint
 
 
 def _run(graph: Graph, case: Case, point: Mapping[str, Any], unconstrained: bool) -> Report:

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -68,6 +67,7 @@ def bench(
             raise ModelError("the model has no latent site, so there is no gradient to time")
         out.print(model_title(model.path.name, model.name, compiled.graph))
         out.print(f"{compiled.dim} unconstrained values, {compiled.dtype}, {jax.default_backend()}\n")
+        _require_finite(compiled)
         theirs = _numpyro(out, target, model, compiled)
         if theirs is not None:
             errors = _errors(compiled, theirs, seed)
@@ -123,6 +123,12 @@ def _start(compiled: CompiledModel) -> Any:
     return START * jnp.cos(jnp.arange(compiled.dim, dtype=compiled.dtype))
 
 
+def _require_finite(compiled: CompiledModel) -> None:
+    value, gradient = compiled.log_density_and_grad(_start(compiled))
+    if not (np.isfinite(value) and np.isfinite(gradient).all()):
+        raise ModelError("value or gradient is not finite near 0, where they would be timed; `plait check` says why")
+
+
 def _errors(compiled: CompiledModel, theirs: _Theirs, seed: int) -> tuple[float, float]:
     """The worst relative errors of value and gradient between both densities, NaN where one is finite alone."""
     rng = np.random.default_rng(seed)
@@ -132,8 +138,8 @@ def _errors(compiled: CompiledModel, theirs: _Theirs, seed: int) -> tuple[float,
     for z in rng.uniform(-2, 2, (POINTS, compiled.dim)).astype(compiled.dtype):
         terms = compiled.log_prob_terms(compiled.constrain(z))
         (value, gradient), (energy, slope) = mine(z), density.called(_by_site(compiled, z))
-        scale = 1 + sum(float(np.abs(t).sum()) for t in terms.values())
-        largest = max(1.0, float(np.max(np.abs(gradient))))
+        scale = 1 + sum(float(np.sum(np.abs(t), where=np.isfinite(t))) for t in terms.values())
+        largest = max(1.0, float(np.max(np.abs(gradient), where=np.isfinite(gradient), initial=0.0)))
         found.append((_error(value, -energy) / scale, _error(gradient, density.flat(slope)) / largest))
     return max(v for v, _ in found), max(g for _, g in found)
 
@@ -166,26 +172,31 @@ def _timings(
 ) -> None:
     z = _start(compiled)
     gradient = compiled.log_density_and_grad
-    if not (np.isfinite(gradient(z)[0]) and np.isfinite(gradient(z)[1]).all()):
-        raise ModelError("value or gradient is not finite near 0, where they would be timed; `plait check` says why")
     densities = {"plait": Prepared(gradient, gradient, z, 1, lambda g: g)}
     readies: dict[str, Callable[[], Any]] = {"plait": partial(_ready, model, without, compiled.params)}
     if theirs is not None:
         densities["NumPyro"] = theirs.density(z)
         readies["NumPyro"] = theirs.ready
-    err = console(stderr=True)
-    with Status("getting ready, again and again", console=err):
-        ready = _ready_seconds(readies, min(repeats, READY))
-    with Status("timing value and gradient", console=err):
-        records = measure(densities, repeats)
+    _say("getting ready, again and again …")
+    ready = _ready_seconds(readies, min(repeats, READY))
+    _say("timing value and gradient …")
+    records = measure(densities, repeats)
     out.print(_table(records, ready, list(densities)))
+    theirs_ready = "" if theirs is None else " (NumPyro: initialize_model and first gradient)"
     out.print(
         Text(
-            f"medians of {repeats} rounds in turn; ready: compile and first gradient (NumPyro: initialize_model and "
-            f"first gradient) with jax's caches cleared, medians of {min(repeats, READY)}",
+            f"gradient: and value, medians of {repeats} rounds in turn; ready: compile and first gradient{theirs_ready}"
+            f" with jax's caches cleared, medians of {min(repeats, READY)}",
             "dim",
         )
     )
+
+
+def _say(text: str) -> None:
+    """To who waits at a terminal, once: a live display would spend CPU time while it is measured."""
+    err = console(stderr=True)
+    if err.is_terminal:
+        err.print(Text(text, "dim"))
 
 
 def _ready(model: ModelFile, without: list[str] | None, params: Mapping[str, Any]) -> Any:
@@ -219,14 +230,13 @@ def _table(records: list[dict[str, Any]], ready: Mapping[str, tuple[float, ...]]
         if len(libraries) > 1:
             shown.add_column("NumPyro\n/ plait", justify="right")
     figures = {(r["library"], r["place"]): [r[clock] for clock in CLOCKS] for r in records}
-    rows = [(f"value and gradient {_PLACES[place]}, µs", place) for place in PLACES]
-    for label, place in rows:
-        shown.add_row(label, *_cells([figures[library, place] for library in libraries]))
+    for place in PLACES:
+        shown.add_row(_ROWS[place], *_cells([figures[library, place] for library in libraries]))
     shown.add_row("ready, s", *_cells([list(ready[library]) for library in libraries]))
     return shown
 
 
-_PLACES = {"in a jit": "in a jit", "Python": "from Python"}
+_ROWS = {"in a jit": "gradient in a jit, µs", "Python": "gradient from Python, µs"}
 
 
 def _cells(by_library: list[list[float]]) -> list[Text]:
