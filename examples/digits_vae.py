@@ -12,7 +12,7 @@ import argparse
 
 import jax
 import jax.numpy as jnp
-import matplotlib
+import matplotlib as mpl
 import numpy as np
 import numpyro.distributions as dist
 import optax
@@ -69,8 +69,8 @@ def train(elbo, test, params, key, steps):
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         task = progress.add_task("compiling", total=steps)
-        for key in jax.random.split(key, -(-steps // BLOCK)):
-            state, *losses = block(state, key)
+        for step_key in jax.random.split(key, -(-steps // BLOCK)):
+            state, *losses = block(state, step_key)
             curve.append([float(loss) for loss in losses])
             text = f"held out: {curve[-1][1] / len(data(held_out=True)['x']):.1f} nats an image"
             progress.update(task, advance=BLOCK, description=text)
@@ -79,7 +79,7 @@ def train(elbo, test, params, key, steps):
 
 def picture(path, curve, x, again, new):
     """Saves the losses (nats an image), images above what the model makes of them, and new images."""
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=(1, 1.6), layout="constrained")

@@ -55,8 +55,8 @@ def train(elbo, params, key, steps=STEPS):
         return jax.lax.scan(step, state, jax.random.split(key, BLOCK))
 
     state = params, optimizer.init(params)
-    for key in track(jax.random.split(key, steps // BLOCK), "training"):
-        state, losses = jax.block_until_ready(block(state, key))
+    for block_key in track(jax.random.split(key, steps // BLOCK), "training"):
+        state, losses = jax.block_until_ready(block(state, block_key))
     return state[0], losses.mean()
 
 

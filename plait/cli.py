@@ -27,8 +27,7 @@ from plait.ir.graph import Graph
 from plait.ir.ops import Param
 from plait.ir.text import to_text
 from plait.model_file import ModelFile, ModelFileError, load
-from plait.render import console, data_line, posterior_table, site_table
-from plait.render import model_title, posterior_table, sampling_progress, site_table
+from plait.render import model_title, posterior_table, site_table
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
 from plait.runtime.extras import require

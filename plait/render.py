@@ -101,5 +101,4 @@ def _flagged(value: float, template: str, bad: bool) -> Text:
     return Text("–", "dim") if math.isnan(value) else Text(template.format(value), "bold red" if bad else "")
 
 
-__all__ = ["console", "data_line", "posterior_table", "site_table"]
-__all__ = ["console", "data_line", "model_title", "posterior_table", "sampling_progress", "site_table"]
+__all__ = ["console", "data_line", "model_title", "posterior_table", "site_table"]

@@ -23,8 +23,8 @@ from plait.compiler.layout import Slot, obstacles
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_names, member_shapes, member_slots, unstacked
-from plait.compiler.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 from plait.compiler.nonfinite.report import NonFinite
+from plait.compiler.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.errors import InternalError, ModelError, ValueNamesError
@@ -32,9 +32,8 @@ from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Input, Param, Site, Value, array, inputs
 from plait.ir.spec import rebuild
 from plait.ir.types import Loc, Shape
-from plait.runtime import nonfinite
+from plait.runtime import nonfinite, stan
 from plait.runtime import params as param_sites
-from plait.runtime import stan
 from plait.runtime.boundary import given_sites, latent_values
 from plait.runtime.data import rebound_arrays
 from plait.runtime.dims import site_dims
