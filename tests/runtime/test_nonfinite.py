@@ -258,6 +258,50 @@ def test_a_step_of_a_scan_that_has_to_run(reverse):
     assert report.why.startswith("loc is nan: square root of -9")
 
 
+@pytest.mark.parametrize("vectorized", [True, False])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_nan_is_followed_to_the_step_where_it_began(reverse, vectorized):
+    """The sites of the first half are masked, so the first bad term comes steps after that."""
+
+    def model(x, seen):
+        a = plait.sample("a", dist.Normal(0, 1))
+
+        def step(level, t):
+            level = level + jnp.log(a * level * t[0])  # here
+            with plait.handlers.mask(mask=t[1]):
+                plait.sample("y", dist.Normal(level, 1), obs=0.0)
+            return level, None
+
+        jax.lax.scan(step, 3.0, (x, seen), reverse=reverse)
+
+    x = np.ones(8)
+    x[[2, 4]] = -1.0, -10.0
+    seen = np.arange(8) >= 5
+    if reverse:
+        x, seen = x[::-1], seen[::-1]
+    report = plait.compile(model, x, seen, passes={"vectorize_scans": vectorized}).find_nonfinite({"a": 1.0})
+    assert (report.site, report.place) == ("y", f"step {2 if reverse else 5}")
+    level = 3 + np.log(3)
+    level += np.log(level)
+    assert float(report.why.partition("log of ")[2].partition(" ")[0]) == pytest.approx(-level)
+    assert line(model) in report.why
+
+
+def test_numbers_that_are_moved_are_followed_exactly():
+    """Through a gather, a concatenation and a selection, to the entry that this row reads."""
+
+    def model(group, y):
+        a = plait.sample("a", dist.Normal(0, 1).expand([4]).to_event(1))
+        effect = jnp.concatenate([jnp.zeros(2), jnp.log(a)[::-1]])
+        with plait.plate("rows", 4):
+            plait.sample("y", dist.Normal(jnp.where(y > 0, effect[group], 0.0), 1), obs=y)
+
+    a = np.array([-4.0, -3.0, -2.0, 1.0])
+    report = found(model, {"a": a}, np.array([5, 1, 4, 3]), np.array([0.0, 1, 1, 1]))
+    assert report.place == "rows[2]"
+    assert report.why.startswith("loc is nan: log of -3.0 ")
+
+
 def test_two_sites_of_a_scan_are_told_in_the_order_of_its_steps():
     def model(a, b):
         def step(c, x):
