@@ -14,7 +14,7 @@ from functools import partial
 import jax.numpy as jnp
 
 from plait.compiler.importer import Builder
-from plait.compiler.passes import PIPELINE, Pass
+from plait.compiler.passes import Pass
 from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
 from plait.ir.ops import AddN, Guard, Input, Param, Sum, is_op
 
@@ -42,14 +42,16 @@ LIKELIHOOD = Part(prior=False, jacobian=False)
 JACOBIAN = Part(prior=False, likelihood=False)
 
 
-def passes_of(part: Part) -> tuple[Pass, ...]:
-    """The pipeline that ends in this part of the density."""
+def passes_of(part: Part, pipeline: tuple[Pass, ...]) -> tuple[Pass, ...]:
+    """The pipeline with what makes it end in this part of the density."""
+    if part == WHOLE:
+        return pipeline
     chosen = {
         "density": Pass("select_terms", partial(select_terms, part=part), optional=False),
         "unconstrain": Pass("select_jacobian", partial(select_jacobian, part=part), optional=False),
         "share_exps": Pass("select_constants", partial(select_constants, part=part), optional=False),
     }
-    return tuple(p for own in PIPELINE for p in (own, chosen.get(own.name)) if p is not None)
+    return tuple(p for own in pipeline for p in (own, chosen.get(own.name)) if p is not None)
 
 
 def select_terms(graph: Graph, part: Part) -> Graph:

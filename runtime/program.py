@@ -255,7 +255,7 @@ def build(
         history.append((name, graph))
         on_graph(name, graph)
 
-    density = run_passes(traced, passes_of(part), switches, record, data)
+    density = run_passes(traced, passes_of(part, PIPELINE), switches, record, data)
     names = [name for name, _ in history]
     model = history[names.index("density") - 1][1]
     latents = {op.name: op.type for op in density.ops(Value)}
