@@ -196,9 +196,6 @@ def _described(element: Element) -> Origin:
             return Origin(f"{what} holds {element.number}{place}", None)
         case Const():
             return Origin(f"a constant of the model is {element.number}", node.loc)
-        case Constrain():
-            u = _entry(element, 0)
-            return Origin(f"the bijection from the reals at {u}", node.loc)
     return Origin(code_in_words(element), node.loc)
 
 
@@ -207,6 +204,8 @@ def code_in_words(element: Element) -> str:
     node = element.node
     op = node.op
     name = op.primitive.name if isinstance(op, Apply) else op.mnemonic
+    if isinstance(op, Constrain):
+        return f"the bijection from the reals at {_entry(element, 0)}"
     if isinstance(op, Apply) and name == "integer_pow":
         return f"{_entry(element, 0)} to the power {op.parameters['y']}"
     if isinstance(op, Apply) and name.startswith("custom_jvp"):
