@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -129,6 +130,24 @@ def _plate_of(node: Node) -> str | None:
     return node.op.name.removesuffix(_DRAWN).removesuffix(_GIVEN)
 
 
+def drawn_indices(key: Any, full_size: int, size: int) -> Any:
+    """`size` of the numbers 0 … full_size-1 without replacement, every subset equally likely; in no special order.
+
+    On a CPU by Floyd's algorithm (Bentley and Floyd 1987, A sample of brilliance), whose cost does not grow with
+    `full_size`; elsewhere, where a long loop is slow, by `jax.random.choice`.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.random.choice(key, full_size, (size,), replace=False)
+    last = jnp.arange(full_size - size, full_size)
+    draws = jax.random.randint(key, (size,), 0, last + 1)
+
+    def step(k: Any, chosen: Any) -> Any:
+        """The k-th draw is from 0 … last[k]; where it is chosen already, last[k] itself is new."""
+        return chosen.at[k].set(jnp.where(jnp.any(chosen == draws[k]), last[k], draws[k]))
+
+    return jax.lax.fori_loop(0, size, step, jnp.full(size, -1, last.dtype))
+
+
 def is_index(name: str) -> bool:
     """Whether a deterministic reports indices."""
     return name.endswith((_DRAWN, _GIVEN))
@@ -139,4 +158,4 @@ def given_indices(record: Mapping[str, object]) -> dict[str, object]:
     return {name.removesuffix(_GIVEN): value for name, value in record.items() if name.endswith(_GIVEN)}
 
 
-__all__ = ["given_indices", "is_index", "subsamples", "with_open_indices"]
+__all__ = ["drawn_indices", "given_indices", "is_index", "subsamples", "with_open_indices"]

@@ -12,11 +12,11 @@ import argparse
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import numpyro.distributions as dist
 import optax
 from jax.example_libraries import stax
+from matplotlib.figure import Figure
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.datasets import load_digits
 
@@ -69,8 +69,8 @@ def train(elbo, test, params, key, steps):
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns) as progress:
         task = progress.add_task("compiling", total=steps)
-        for step_key in jax.random.split(key, -(-steps // BLOCK)):
-            state, *losses = block(state, step_key)
+        for block_key in jax.random.split(key, -(-steps // BLOCK)):
+            state, *losses = block(state, block_key)
             curve.append([float(loss) for loss in losses])
             text = f"held out: {curve[-1][1] / len(data(held_out=True)['x']):.1f} nats an image"
             progress.update(task, advance=BLOCK, description=text)
@@ -79,10 +79,8 @@ def train(elbo, test, params, key, steps):
 
 def picture(path, curve, x, again, new):
     """Saves the losses (nats an image), images above what the model makes of them, and new images."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), width_ratios=(1, 1.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     at = BLOCK * (1 + np.arange(len(curve)))
     left.plot(at, curve[:, 0], label="training minibatches")
     left.plot(at, curve[:, 1], label="held-out images")

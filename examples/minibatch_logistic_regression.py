@@ -19,7 +19,7 @@ from sklearn.datasets import make_classification
 import plait
 
 BATCH = 500  # rows of a step
-STEPS, BLOCK = 5000, 500  # in all; between two looks at the progress bar
+STEPS, BLOCK = 8000, 500  # in all; between two looks at the progress bar
 
 
 def clicks(x, y, batch=None):
@@ -41,8 +41,8 @@ def data():
     return {"x": np.column_stack([np.ones(len(x)), x]), "y": y}
 
 
-def train(elbo, params, key, steps=STEPS):
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.01, steps))
+def train(elbo, params, key, steps):
+    optimizer = optax.adam(optax.cosine_decay_schedule(0.005, steps))
 
     def step(state, key):
         params, moments = state
@@ -61,9 +61,9 @@ def train(elbo, params, key, steps=STEPS):
 
 
 def main():
-    elbo = plait.elbo(clicks, gaussian, **data(), batch=BATCH, num_particles=2)
+    elbo = plait.elbo(clicks, gaussian, **data(), batch=BATCH, num_particles=4)
     init_key, train_key, draw_key, nuts_key = jax.random.split(jax.random.key(0), 4)
-    params, loss = train(elbo, elbo.init(init_key), train_key)
+    params, loss = train(elbo, elbo.init(init_key), train_key, STEPS)
     print(f"ELBO: {-loss:,.0f} nats, by minibatches of {BATCH} of {len(data()['y']):,} rows")
     guide = elbo.sample(params, draw_key, (4000,))["beta"]
 

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.primitives import _subsample_fn
 
 from plait.compiler.lower.sampler import draw, draw_with_log_prob
 from plait.compiler.members import expected_shapes, stacked, unstacked
-from plait.compiler.subsampling import given_indices, is_index
+from plait.compiler.subsampling import drawn_indices, given_indices, is_index
 from plait.ir.graph import Graph
 from plait.ir.types import PlateFrame
 from plait.runtime import params as param_sites
@@ -186,7 +185,7 @@ class ElboProgram:
         """One draw of the guide: a key for the minibatches, one for the sites."""
         index_key, key = jax.random.split(key)
         indices: dict[str, Any] = {
-            name: _subsample_fn(plate.full_size, plate.size, jax.random.fold_in(index_key, i))
+            name: drawn_indices(jax.random.fold_in(index_key, i), plate.full_size or plate.size, plate.size)
             for i, (name, plate) in enumerate(self.plates.items())
         }
         guide_data = (*data.guide, *(indices[name] for name in self.in_guide))
