@@ -159,4 +159,4 @@ def of_doubly_truncated_power_law(d: Any, p: Tails) -> Any:
     share = jnp.exp(-jnp.abs(k) * ratio)
     mixed = jnp.where(p_of.is_lower, jnp.log(p_of.lower + p_of.upper * share), jnp.log1p(-p_of.upper * (1 - share)))
     power = jnp.where(k > 0, d.high, d.low) * jnp.exp(mixed / jnp.where(k == 0, 1.0, k))
-    return jnp.where(k == 0, d.low * jnp.exp(p.lower * ratio), power)
+    return jnp.where(k == 0, d.low * jnp.exp(p.lower * jnp.where(k == 0, ratio, 0.0)), power)

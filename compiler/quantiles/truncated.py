@@ -73,8 +73,8 @@ def _between(d: Any, low: Any, high: Any, p: Tails) -> Any:
     at_high = Tails(one, zero) if high is None else tails_at(high)
     mixed = Tails(*(p.upper * a + p.lower * b for a, b in zip(at_low, at_high, strict=True)))
     x = d.loc + d.scale * quantile(d, mixed)
-    x = x if low is None else jnp.maximum(x, low)
-    x = x if high is None else jnp.minimum(x, high)
+    held = jnp.clip(x, low, high)  # rounding may take it past a bound, which is no change of its slope
+    x = x + jax.lax.stop_gradient(jnp.where(held == x, 0.0, held - x))
     mass = jnp.where(at_low.is_lower, at_high.lower - at_low.lower, at_low.upper - at_high.upper)
     return jnp.where(mass > 1e3 * np.finfo(mass.dtype).tiny, x, jnp.nan)
 

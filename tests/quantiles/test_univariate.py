@@ -20,7 +20,7 @@ class Between:
         self.whole, self.low, self.high = whole, whole.cdf(low), whole.cdf(high)
 
     def ppf(self, u):
-        return self.whole.ppf(self.low + u * (self.high - self.low))
+        return self.whole.ppf(self.low + np.asarray(u) * (self.high - self.low))
 
 
 INF = np.inf
@@ -57,7 +57,7 @@ CASES = {
     "pareto": (lambda: dist.Pareto(2.0, 3.0), st.pareto(3, scale=2)),
     "left_normal": (lambda: dist.TruncatedNormal(1.0, 2.0, low=0.5), Between(st.norm(1, 2), 0.5, INF)),
     "right_normal": (lambda: dist.TruncatedNormal(1.0, 2.0, high=0.5), Between(st.norm(1, 2), -INF, 0.5)),
-    "normal_in_the_tail": (lambda: dist.TruncatedNormal(0.0, 1.0, low=12.0, high=14.0), None),
+    "normal_in_the_tail": (lambda: dist.TruncatedNormal(0.0, 1.0, low=12.0, high=14.0), st.truncnorm(12, 14)),
     "between_cauchy": (lambda: dist.TruncatedCauchy(1.0, 2.0, low=-4.0, high=9.0), Between(st.cauchy(1, 2), -4, 9)),
     "between_t": (
         lambda: dist.TruncatedDistribution(dist.StudentT(3.0, 0.0, 1.0), -9.0, -2.0),
@@ -75,9 +75,12 @@ CASES = {
         st.gumbel_l(1, 2),
     ),
 }
-U = np.array([1e-12, 1e-5, 0.1, 0.5, 0.77, 1 - 1e-5, 1 - 1e-9])
+# float32 has all of them
+U = np.float64([1e-12, 1e-5, 0.1, 0.5, 0.77, 1 - 1e-5]).astype(np.float32).astype(np.float64)
 # the density of x near 1 can't be had of x itself, of which too few digits are left
 NEAR_ONE = {"beta", "beta_proportion", "kumaraswamy", "relaxed_bernoulli"}
+# NumPyro's density is 0/0 there
+NO_DENSITY = {"normal_in_the_tail"}
 
 
 def evaluated(u):
@@ -99,7 +102,7 @@ def wide():
         return evaluated(jnp.asarray(U))
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in NO_DENSITY])
 def test_the_slope_is_one_over_the_density(wide, name):
     x, slope, log_prob, _ = wide[name]
     cut = slice(0, 5) if name in NEAR_ONE else slice(None)
@@ -109,7 +112,7 @@ def test_the_slope_is_one_over_the_density(wide, name):
 
 @pytest.mark.parametrize("name", [name for name, (_, reference) in CASES.items() if reference is not None])
 def test_values_are_scipys(wide, name):
-    assert_allclose(wide[name][0][1:6], CASES[name][1].ppf(U[1:6]), rtol=1e-8)
+    assert_allclose(wide[name][0][1:], CASES[name][1].ppf(U[1:]), rtol=1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -122,15 +125,12 @@ def test_the_ends_of_the_interval_are_those_of_the_support(wide, name):
         assert_allclose(ends, reference.ppf([0.0, 1.0]), atol=1e-12, rtol=1e-12)
 
 
-def test_in_float32_tails_are_as_exact():
-    u = U.astype(np.float32)[:6]
-    found = evaluated(u)
-    with jax.enable_x64(True):
-        reference = evaluated(jnp.asarray(u, jnp.float64))
-    for name, (x, slope, _, _) in found.items():
-        assert x.dtype == slope.dtype == np.float32
-        assert_allclose(x, reference[name][0], rtol=1e-4, err_msg=name)
-        assert_allclose(slope, reference[name][1], rtol=1e-3, err_msg=name)
+def test_in_float32_tails_are_as_exact(wide):
+    u = Tails.at(jnp.asarray(U, jnp.float32))
+    found = jax.device_get(jax.jit(lambda: {name: quantile(make(), u) for name, (make, _) in CASES.items()})())
+    for name, x in found.items():
+        assert x.dtype == np.float32
+        assert_allclose(x, wide[name][0], rtol=1e-4, atol=1e-37, err_msg=name)
 
 
 def test_a_folded_distribution_has_the_law_of_the_absolute_value():
@@ -147,8 +147,9 @@ def test_a_truncation_to_less_than_floating_point_holds_is_no_number():
 
 
 def test_outside_the_interval_there_is_no_number():
-    for d in (dist.Uniform(0.0, 1.0), dist.Gamma(2.0, 1.0), dist.Beta(2.0, 1.0), dist.Normal(0.0, 1.0)):
-        assert np.all(np.isnan(quantile(d, Tails.at(jnp.array([-0.1, 1.1, np.nan])))))
+    ds = dist.Uniform(0.0, 1.0), dist.Gamma(2.0, 1.0), dist.Beta(2.0, 1.0), dist.Normal(0.0, 1.0)
+    p = Tails.at(jnp.array([-0.1, 1.1, np.nan]))
+    assert np.all(np.isnan(jax.jit(lambda: [quantile(d, p) for d in ds])()))
 
 
 class Mine(dist.Distribution):

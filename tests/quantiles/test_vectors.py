@@ -68,21 +68,18 @@ def test_volumes_are_kept(name):
     assert_allclose(log, 0.0, atol=1e-8)
 
 
-@pytest.mark.parametrize(
-    "d", [dist.Dirichlet(jnp.ones(3)), dist.LKJCholesky(3, 2.0), dist.MultivariateNormal(0.0, jnp.eye(3))]
-)
+@pytest.mark.parametrize("d", [dist.Dirichlet(jnp.ones(3)), dist.LKJCholesky(3, 2.0)], ids=["dirichlet", "lkj"])
 def test_no_corner_of_the_cube_is_no_number(d):
-    for corner in np.ndindex(*(2,) * cube_shape(d)[0]):
-        assert not np.isnan(quantile(d, Tails.at(jnp.asarray(corner, float)))).any()
+    corners = np.float32([*np.ndindex((2,) * cube_shape(d)[0])])
+    assert not np.isnan(jax.jit(lambda: quantile(d, Tails.at(jnp.asarray(corners))))()).any()
 
 
 def test_expanded_vectors_take_a_cube_each():
-    d = dist.Dirichlet(jnp.array([0.5, 1.0, 3.0])).expand([2, 4])
-    u = jax.random.uniform(jax.random.key(0), cube_shape(d))
+    one = dist.Dirichlet(jnp.array([0.5, 1.0, 3.0]))
+    u = jax.random.uniform(jax.random.key(0), cube_shape(one.expand([2, 4])))
     assert u.shape == (2, 4, 2)
-    all_at_once = quantile(d, Tails.at(u))
-    one = quantile(dist.Dirichlet(jnp.array([0.5, 1.0, 3.0])), Tails.at(u[1, 2]))
-    assert_allclose(all_at_once[1, 2], one, rtol=1e-5)
+    x, y = jax.jit(lambda: (quantile(one.expand([2, 4]), Tails.at(u)), quantile(one, Tails.at(u[1, 2]))))()
+    assert_allclose(x[1, 2], y, rtol=1e-5)
 
 
 def test_a_transformation_that_takes_more_numbers_than_there_are_is_refused():
