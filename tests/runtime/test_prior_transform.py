@@ -20,7 +20,7 @@ DRAWS = 1000
 # These have latents whose density is masked or scaled, or improper.
 REFUSED = ("small_priors", "subsampled", "scaled", "masked_latents", "imputed", "improper_ordered", "jitted_reuse")
 # Most rules, and sites inside scans and branches.
-ALWAYS = ("correlated_slopes", "many_families", "switching_walk")
+ALWAYS = ("many_families", "switching_walk")
 TRANSFORMED = tuple(model for model in (*MODELS, *SCAN_MODELS) if model.name not in REFUSED)
 TRIED = {model.name: model for model in (*some(some(TRANSFORMED)), *(m for m in TRANSFORMED if m.name in ALWAYS))}
 
