@@ -1,6 +1,6 @@
 """From compiled functions to the object that users hold: jit, data, names, samplers."""
 
-from plait.ir.errors import ConvergenceError
+from plait.ir.errors import ConvergenceError, ModelError
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws, constrained_draws, start_points
 from plait.runtime.extras import optional, require
@@ -11,6 +11,7 @@ __all__ = [
     "CompiledModel",
     "ConvergenceError",
     "Draws",
+    "ModelError",
     "OnProgress",
     "Progress",
     "constrained_draws",

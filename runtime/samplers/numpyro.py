@@ -45,6 +45,8 @@ _FIELDS = {
     "step_size": "adapt_state.step_size",
 }
 
+_WHOLE = "compilation, warm-up and draws"  # the one phase of a run that MCMC makes
+
 
 def sample(
     compiled: CompiledModel,
@@ -144,11 +146,13 @@ def _by_mcmc(chain_method: Any) -> Callable[..., Kept]:
             chain_method=chain_method,
             progress_bar=False,
         )
+        report(Progress("compile", 1, 1))
+        report(Progress(_WHOLE, 0, None))
         mcmc.run(keys, init_params=z, extra_fields=tuple(_FIELDS.values()))
         found = mcmc.get_extra_fields(group_by_chain=True)
         stats = {name: np.asarray(found[f]) for name, f in _FIELDS.items()}
-        report(Progress("compile", 1, 1))
-        report(Progress("draws", draws, draws, int(stats["diverging"].sum()), float(stats["step_size"][:, -1].mean())))
+        n, size = warmup + draws, float(stats["step_size"][:, -1].mean())
+        report(Progress(_WHOLE, n, n, int(stats["diverging"].sum()), size))
         return stats | {"position": np.asarray(mcmc.get_samples(group_by_chain=True))}
 
     return run

@@ -12,6 +12,7 @@ import numpy as np
 from plait.runtime import (
     CompiledModel,
     Draws,
+    ModelError,
     OnProgress,
     Progress,
     constrained_draws,
@@ -66,7 +67,8 @@ def sample(
         max_treedepth: a trajectory has at most ``2**max_treedepth`` gradients.
         cores: how many chains run at a time; default as many as there are cores.
         init: an unconstrained starting point of all chains, (dim,); default `CompiledModel.init_params` for each.
-            nutpie does not say which chain it asks a point for, so there can't be one for each.
+            nutpie does not say which chain it asks a point for, so there can't be one for each; and it takes no point
+            where an entry of the gradient is 0, as at a mode.
         progress: True for a live bar on a terminal, False for none, or a function that is called with a `Progress`
             a few times a second. Chains that wait for a core count as at their start.
 
@@ -83,6 +85,8 @@ def sample(
     with reporting(progress) as report:
         report(Progress("compile", 0, 1))
         start = start_points(compiled, start_key, 1, init)[0]
+        if init is not None:
+            _require_slopes(compiled, start)
         steps = _Steps()
         vectors = _pyfunc(compiled, steps.expander, {"z": start}, None if init is None else start)
         report(Progress("compile", 1, 1))
@@ -157,6 +161,14 @@ def _dims(compiled: CompiledModel, values: Any) -> tuple[dict[str, tuple[str, ..
             dims[name] = axes
             coords |= {axis: np.arange(n) for axis, n in sizes.items()}
     return dims, coords
+
+
+def _require_slopes(compiled: CompiledModel, z: Any) -> None:
+    """nutpie's first mass matrix is made of the gradient's entries."""
+    grad = np.asarray(compiled.log_density_and_grad(z)[1])
+    if not grad.all():
+        name = compiled.names[int(np.argmin(grad != 0))]
+        raise ModelError(f"nutpie can't start at init: the gradient is 0 along {name!r} there; move it a little")
 
 
 class _Steps:
