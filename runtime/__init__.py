@@ -5,6 +5,7 @@ from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws, constrained_draws, start_points
 from plait.runtime.extras import optional, require
 from plait.runtime.given import one_key
+from plait.runtime.prior import prior_points, require_normalized_prior
 from plait.runtime.progress import OnProgress, Progress, reporting
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "constrained_draws",
     "one_key",
     "optional",
+    "prior_points",
     "reporting",
     "require",
+    "require_normalized_prior",
     "start_points",
 ]

@@ -25,11 +25,15 @@ class Draws:
         unconstrained: (chains, draws, dim), what `values` were computed from.
         stats: by name, (chains, draws): ``acceptance_rate``, ``diverging``, ``energy`` (nats),
             ``n_steps`` (gradients), ``tree_depth``, ``step_size``, as far as the sampler has them.
+        log_evidence: estimate of the log marginal likelihood (nats), of samplers that have one.
+        log_evidence_error: its standard error (nats); None or NaN where there is no estimate of it.
     """
 
     values: Mapping[str, np.ndarray]
     unconstrained: np.ndarray
     stats: Mapping[str, np.ndarray]
+    log_evidence: float | None = None
+    log_evidence_error: float | None = None
 
     @property
     def chains(self) -> int:
@@ -50,13 +54,16 @@ class Draws:
         return f"Draws({self.chains} chains × {self.draws} draws of {sites})"
 
 
-def constrained_draws(compiled: CompiledModel, z: Any, stats: Mapping[str, Any]) -> Draws:
+def constrained_draws(
+    compiled: CompiledModel, z: Any, stats: Mapping[str, Any], evidence: tuple[float, float] | None = None
+) -> Draws:
     """The draws of a sampler that ran on the flat vector.
 
     Args:
         compiled: the model that it ran on.
         z: (chains, draws, dim).
         stats: by name, (chains, draws).
+        evidence: the log evidence and its error, of samplers that estimate it.
     """
     values = compiled.constrain(z, deterministic=True)
     program = compiled._program
@@ -65,6 +72,7 @@ def constrained_draws(compiled: CompiledModel, z: Any, stats: Mapping[str, Any])
         {name: np.asarray(values[name]) for name in sorted(values, key=order.__getitem__)},
         np.asarray(z),
         {name: np.asarray(v) for name, v in stats.items()},
+        *(map(float, evidence) if evidence is not None else ()),
     )
 
 

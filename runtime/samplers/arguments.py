@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -24,4 +25,11 @@ def probability(**given: Any) -> None:
             raise ValueError(f"{name} is a probability between 0 and 1, got {p}")
 
 
-__all__ = ["at_least", "probability"]
+def positive(**given: Any) -> None:
+    """Raises ValueError where a number is not positive and finite; names it."""
+    for name, x in given.items():
+        if not 0 < x < math.inf:
+            raise ValueError(f"{name} is a positive number, got {x}")
+
+
+__all__ = ["at_least", "positive", "probability"]

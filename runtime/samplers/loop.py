@@ -35,7 +35,7 @@ def compiled_loop(step: Step, data: Any, carry: Any, xs: Any) -> Block:
         step: ``step(data, carry, x) -> (carry, kept)``, pure.
         data: arrays that every step reads.
         carry: of the first step; only types and shapes count.
-        xs: what differs from step to step, with a leading axis for all steps of all phases.
+        xs: what differs from step to step, with a leading axis for all steps of all phases; () for nothing.
 
     Returns:
         ``block(carry, first, n) -> (carry, kept)`` with ``n <= BLOCK``; kept arrays are (BLOCK, …), of which the
@@ -82,8 +82,51 @@ def run_phase(
         report(progress)
         if until is not None and until(blocks[-1]):
             break
-        n = max(1, min(2 * n, int(n * BLOCK_SECONDS / max(seconds, 1e-9))))
+        n = _next_size(n, seconds)
     return carry, {name: np.concatenate([b[name] for b in blocks]) for name in (blocks[0] if blocks else {})}
+
+
+def stepping_until(done: Callable[[Any], Any], step: Step) -> Step:
+    """The step as long as ``done(carry)`` does not hold; from then on nothing is computed, and ``active`` is False.
+
+    How many steps there are then depends on what they find, and not on how the clock cuts the loop into blocks.
+    """
+
+    def guarded(data: Any, carry: Any, x: Any) -> tuple[Any, Kept]:
+        shapes = jax.eval_shape(step, data, carry, x)[1]
+
+        def idle() -> tuple[Any, Kept]:
+            return carry, jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+        active = ~done(carry)
+        carry, kept = jax.lax.cond(active, lambda: step(data, carry, x), idle)
+        return carry, kept | {"active": active}
+
+    return guarded
+
+
+def run_until_done(
+    block: Block, carry: Any, progress: Progress, report: OnProgress, details: Details | None = None
+) -> tuple[Any, Kept]:
+    """All steps of a phase of unknown length, whose steps are `stepping_until`; else as `run_phase`."""
+    blocks: list[Kept] = []
+    n, active = 1, True
+    while active:
+        began = time.perf_counter()
+        carry, kept = block(carry, 0, n)
+        taken = int(np.asarray(kept["active"])[:n].sum())
+        active = taken == n
+        if taken:
+            blocks.append({name: np.asarray(x)[:taken] for name, x in kept.items()})
+            progress = replace(progress, done=progress.done + taken)
+            report(progress if details is None else details(progress, blocks[-1]))
+        n = _next_size(n, time.perf_counter() - began)
+    return carry, {name: np.concatenate([b[name] for b in blocks]) for name in (blocks[0] if blocks else {})}
+
+
+def _next_size(n: int, seconds: float) -> int:
+    """How many steps the next call makes, when the last one took so long."""
+    return min(BLOCK, max(1, min(2 * n, int(n * BLOCK_SECONDS / max(seconds, 1e-9)))))
 
 
 def hamiltonian_details(progress: Progress, kept: Kept) -> Progress:
@@ -139,5 +182,7 @@ __all__ = [
     "constants_as_arguments",
     "hamiltonian_details",
     "run_phase",
+    "run_until_done",
+    "stepping_until",
     "strongly_typed",
 ]

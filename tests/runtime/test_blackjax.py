@@ -15,7 +15,8 @@ import pytest
 import plait
 from plait.runtime import Progress
 from plait.runtime.arviz_data import to_arviz
-from plait.runtime.samplers.blackjax import DRAW, WINDOW_END, _warmup_stages, logdensity
+from plait.runtime.samplers.blackjax import logdensity
+from plait.runtime.samplers.blackjax.nuts import DRAW, WINDOW_END, _warmup_stages
 from plait.runtime.summary import diagnose, summary
 from tests.models import hierarchical
 from tests.runtime.compiles import Compiles

@@ -27,6 +27,7 @@ from plait.runtime import (
     start_points,
 )
 from plait.runtime.samplers.arguments import at_least, probability
+from plait.runtime.samplers.blackjax.densities import logdensity
 from plait.runtime.samplers.loop import (
     Kept,
     compiled_loop,
@@ -100,14 +101,6 @@ def sample(
         _, kept = run_phase(block, chain, Progress("draws", 0, draws), warmup, report, hamiltonian_details)
     by_chain = {name: np.swapaxes(values, 0, 1) for name, values in kept.items()}
     return constrained_draws(compiled, by_chain.pop("position"), by_chain)
-
-
-def logdensity(compiled: CompiledModel) -> Callable[[Any], Any]:
-    """The log density (nats) as BlackJAX's algorithms want it, for a loop of your own.
-
-    It takes one flat unconstrained vector, as `init_params` gives them and `constrain` reads them.
-    """
-    return compiled.log_density
 
 
 # -- the algorithm --------------------------------------------------------------------------------------
@@ -187,4 +180,4 @@ def _keys(key: Any, chains: int, steps: int) -> tuple[Any, Any]:
     return jax.jit(split)(key)
 
 
-__all__ = ["logdensity", "sample"]
+__all__ = ["sample"]
