@@ -10,6 +10,7 @@ import numpy as np
 from numpyro.distributions import MaskedDistribution
 
 from plait.compiler.control_flow import named_nodes
+from plait.compiler.lower.prior_transform import weighted
 from plait.ir.errors import ModelError
 from plait.ir.ops import Sample
 from plait.ir.spec import Part, Spec
@@ -54,21 +55,14 @@ def prior_points(compiled: CompiledModel, key: Any, shape: Shape | int) -> Any:
 def require_normalized_prior(compiled: CompiledModel) -> None:
     """Raises ModelError where the density of a latent is masked or scaled: an evidence would have no meaning."""
     for node in named_nodes(compiled.graph):
-        if isinstance(node.op, Sample) and (how := _changed(node.op)):
-            raise ModelError(
-                f"the density of latent {node.op.name!r} is {how}, so that it is not the density of its draws, which "
-                "this sampler starts from; mask or scale observed sites alone, or sample the posterior by a sampler "
-                "that asks for no prior, such as NUTS",
-                node.loc,
-            )
+        if isinstance(node.op, Sample) and (why := weighted(node, node.op) or _masks_itself(node.op)):
+            raise ModelError(f"this sampler goes from draws of the prior, and of latent {node.op.name!r} {why}", node.loc)
 
 
-def _changed(op: Sample) -> str | None:
-    if op.SCALE in op.extras:
-        return "scaled (by handlers.scale, or by a subsampled plate)"
-    if op.MASK in op.extras or any(spec.cls is MaskedDistribution for spec in _nested(op.dist)):
-        return "masked"
-    return None
+def _masks_itself(op: Sample) -> str | None:
+    if not any(spec.cls is MaskedDistribution for spec in _nested(op.dist)):
+        return None
+    return "the distribution is masked by .mask(), so that its draws are not from its density; mask observed sites alone"
 
 
 def _nested(part: Part) -> Iterator[Spec]:

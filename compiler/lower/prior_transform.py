@@ -96,14 +96,20 @@ def _require_quantile(node: Node, op: Sample) -> None:
 
 
 def _refuse_weights(node: Node, op: Sample) -> None:
-    """A mask or scale, but one that changes nothing."""
+    if why := weighted(node, op):
+        raise NoQuantileError(why)
+
+
+def weighted(node: Node, op: Sample) -> str | None:
+    """Why a latent's draws are not from its prior: a mask or scale, but one that changes nothing."""
     for name, what, where in _WEIGHTS:
         weight = op.extra(name, node.args)
         if weight is not None and not (isinstance(weight.op, Const) and np.all(np.asarray(weight.op.value) == 1)):
-            raise NoQuantileError(
+            return (
                 f"its density is {what} and its draws are not, so they are not from its prior; take it out of {where}, "
                 "or use a sampler that needs only the density"
             )
+    return None
 
 
 _WEIGHTS = (
@@ -129,4 +135,4 @@ def _refuse_shape(node: Node, op: Sample) -> None:
         raise InternalError(f"the inverse CDF of {op.name!r} gives shape {found} in place of {op.drawn}", node.loc)
 
 
-__all__ = ["prior_transform", "require_quantiles"]
+__all__ = ["prior_transform", "require_quantiles", "weighted"]

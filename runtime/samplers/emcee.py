@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from plait.runtime import (
 )
 from plait.runtime.samplers.arguments import at_least
 from plait.runtime.samplers.batches import OnBatches, numpy_seed
+from plait.runtime.samplers.undefined import NanRejected
 
 WALKERS = 32  # at least, by default
 BALL = 1e-2  # sd of the walkers around one starting point: emcee wants them to differ
@@ -92,7 +92,7 @@ def sample(
     with reporting(progress) as report:
         report(Progress("compile", 0, 1))
         z = np.asarray(start_points(compiled, start_key, walkers, init), np.float64)
-        density = _NanRejected(log_prob_fn(compiled))
+        density = NanRejected(log_prob_fn(compiled), compiled.names)
         moves = [(emcee.moves.DEMove(), 0.8), (emcee.moves.StretchMove(), 0.2)] if moves is None else moves
         sampler = emcee.EnsembleSampler(walkers, compiled.dim, density, vectorize=True, moves=moves)
         state = emcee.State(z, random_state=np.random.RandomState(numpy_seed(key)).get_state())
@@ -101,7 +101,7 @@ def sample(
         state = _phase(sampler, state, Progress("warmup", 0, warmup), report)
         sampler.reset()
         _phase(sampler, state, Progress("draws", 0, draws), report)
-    density.warn(compiled)
+    density.warn(stacklevel=3)
     return _draws(compiled, sampler, thin)
 
 
@@ -113,37 +113,6 @@ def log_prob_fn(compiled: CompiledModel) -> Callable[[Any], Any]:
     raises then: a NaN is an error of the model, which -inf would hide.
     """
     return OnBatches(compiled, compiled.log_density)
-
-
-class _NanRejected:
-    """A log density that is -inf where it would be NaN, and remembers that."""
-
-    def __init__(self, density: Callable[[Any], Any]) -> None:
-        self.density = density
-        self.points = 0
-        self.nans = 0
-        self.first: np.ndarray | None = None
-
-    def __call__(self, z: np.ndarray) -> np.ndarray:
-        values = self.density(z)
-        undefined = np.isnan(values)
-        self.points += len(values)
-        if undefined.any():
-            self.nans += int(undefined.sum())
-            self.first = z[undefined][0] if self.first is None else self.first
-        return np.where(undefined, -np.inf, values)
-
-    def warn(self, compiled: CompiledModel) -> None:
-        if self.first is not None:
-            where = ", ".join(f"{name} = {x:.6g}" for name, x in zip(compiled.names[:6], self.first, strict=False))
-            more = ", …" if compiled.dim > 6 else ""
-            warnings.warn(
-                f"the log density was NaN at {self.nans} of {self.points} points, which were rejected: the draws are "
-                f"right only if it is zero there; the first is, unconstrained, {where}{more}: look at log_prob_terms "
-                "of its constrained values",
-                RuntimeWarning,
-                stacklevel=3,
-            )
 
 
 def _phase(sampler: Any, state: Any, progress: Progress, report: OnProgress) -> Any:
