@@ -78,14 +78,24 @@ def constant_data(compiled: CompiledModel) -> dict[str, np.ndarray]:
 
 def log_likelihood_of(draws: Draws, compiled: CompiledModel) -> dict[str, np.ndarray]:
     """By observed site (chains, draws, *site), in nats, unscaled."""
-    sizes = [math.prod(x.shape) for x in compiled.observed_data.values()]
-    size = sum(sizes) * draws.chains * draws.draws * np.dtype(compiled.dtype).itemsize
-    if size > MOST_BYTES:
+    if not log_likelihood_fits(draws, compiled):
+        observations, size = _log_likelihood_size(draws, compiled)
         raise ModelError(
-            f"the log likelihood of {draws.chains * draws.draws:,} draws × {sum(sizes):,} observations takes "
+            f"the log likelihood of {draws.chains * draws.draws:,} draws × {observations:,} observations takes "
             f"{size / 2**30:.0f} GiB: pass log_likelihood=False, or fewer draws"
         )
     return _on_host(compiled.log_likelihood({name: draws.values[name] for name in compiled.shapes}))
+
+
+def log_likelihood_fits(draws: Draws, compiled: CompiledModel) -> bool:
+    """Whether `log_likelihood_of` has a size that can be held."""
+    return _log_likelihood_size(draws, compiled)[1] <= MOST_BYTES
+
+
+def _log_likelihood_size(draws: Draws, compiled: CompiledModel) -> tuple[int, int]:
+    """Observations, and bytes for all draws."""
+    observations = sum(math.prod(compiled.site_shapes[name]) for name in compiled.observed_sites)
+    return observations, observations * draws.chains * draws.draws * np.dtype(compiled.dtype).itemsize
 
 
 def predictions(draws: Draws, compiled: CompiledModel, key: Any, prior_draws: int) -> dict[str, Values]:
@@ -175,14 +185,13 @@ def before_1(az: Any) -> bool:
 def quiet() -> Iterator[None]:
     """Without ArviZ's warnings, above all of single chains and constant entries: those cells are NaN."""
     logger = logging.getLogger("arviz")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    disabled, logger.disabled = logger.disabled, True  # its level would be set anew where ArviZ is imported inside
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logger.disabled = disabled
 
 
-__all__ = ["before_1", "installed_arviz", "quiet", "to_arviz"]
+__all__ = ["before_1", "installed_arviz", "log_likelihood_fits", "quiet", "to_arviz"]

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import plait
 from plait.cli import app
 from plait.model_file import load
+from tests.helpers import open_netcdf
 from tests.runtime.posteriors import eight_schools_means
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,45 @@ def test_draws_are_written(eight_schools):
         "theta": (4, 1000, 8),
     }
     assert draws["mu"].dtype == np.float64
+
+
+def test_another_sampler_and_a_file_for_arviz(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "draws.nc"
+    result = run("sample", EIGHT_SCHOOLS, "--sampler", "scipy", "--draws", "50", "--save", str(path))
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^4 chains × 50 draws, in [\d.]+ s$", result.stdout, re.M)
+    saved = open_netcdf(path)
+    assert saved["posterior"]["theta"].dims == ("chain", "draw", "schools")
+    assert saved["posterior_predictive"]["obs"].shape == (4, 50, 8)
+    assert saved["log_likelihood"]["obs"].shape == (4, 50, 8)
+    assert saved["prior"]["mu"].shape == (1, 500)
+    assert saved["constant_data"]["sigma"].shape == (8,)
+    assert saved["sample_stats"]["log_density"].shape == (4, 50)
+
+
+def test_options_of_a_sampler_are_its_own():
+    assert "no sampler 'nutpy'; did you mean 'nutpie'?" in error_of("sample", EIGHT_SCHOOLS, "--sampler", "nutpy")
+    wrong = error_of("sample", EIGHT_SCHOOLS, "--sampler", "emcee", "--target-accept", "0.9")
+    assert wrong == "emcee has no option 'target_accept'; it has walkers, warmup, draws, thin, moves, init"
+    assert "it has live" in error_of("sample", EIGHT_SCHOOLS, "--sampler", "dynesty", "--set", "chains=3")
+    assert "NAME=VALUE, got 'a'" in error_of("sample", EIGHT_SCHOOLS, "--set", "a")
+
+
+def test_an_improper_prior_is_saved_without_its_draws(model, tmp_path):
+    path = model(
+        """
+        def model(y):
+            mu = plait.sample("mu", dist.ImproperUniform(dist.constraints.real, (), ()))
+            plait.sample("y", dist.Normal(mu, 1), obs=y)
+        def data():
+            return {"y": 1.0}
+        """
+    )
+    result = run("sample", path, "--sampler", "scipy", "--draws", "10", "--save", str(tmp_path / "draws.nc"))
+    assert result.exit_code == 0, result.output
+    assert "warning: no prior draws are saved: site 'mu'" in " ".join(result.stdout.split())
+    assert open_netcdf(tmp_path / "draws.nc")["posterior_predictive"]["y"].shape == (4, 10)
 
 
 def test_short_chains_are_warned_about(model):
@@ -222,7 +262,7 @@ def test_errors_of_a_model(model, source, sentence):
 
 def test_errors_of_the_command():
     assert "no pass 'simplfy'; did you mean 'simplify'?" in error_of("sample", EIGHT_SCHOOLS, "--without", "simplfy")
-    assert "does not end in .npz" in error_of("sample", EIGHT_SCHOOLS, "-o", "draws.csv")
+    assert "does not end in .nc or .npz" in error_of("sample", EIGHT_SCHOOLS, "-o", "draws.csv")
     assert "there is no folder nowhere" in error_of("sample", EIGHT_SCHOOLS, "-o", "nowhere/draws.npz")
     assert run("sample", EIGHT_SCHOOLS, "--chains", "0").exit_code == 2
     assert run("sample").exit_code == 2
