@@ -127,7 +127,7 @@ def open_netcdf(path):
     """What ArviZ wrote: by itself before its 1.0, by xarray from then on."""
     import arviz
 
-    if hasattr(arviz, "InferenceData"):
+    if arviz.__version__.startswith("0."):
         return arviz.from_netcdf(path)
     import xarray
 
