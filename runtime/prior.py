@@ -39,15 +39,16 @@ def prior_points(compiled: CompiledModel, key: Any, shape: Shape | int) -> Any:
     try:
         values = compiled.sample(key, shape)
     except ModelError as error:
-        raise ModelError(f"this sampler starts from draws of the prior, and {error}") from error
+        message = "this sampler starts from draws of the prior, so each latent needs a proper one"
+        raise ModelError(f"{message}: {error}") from error
     z = jax.jit(compiled.unconstrain)({name: values[name] for name in compiled.shapes})
     finite = np.isfinite(z).reshape(-1, compiled.dim)
     if not finite.all():
         entry = compiled.names[int(np.argmin(finite.all(axis=0)))]
         raise ModelError(
-            f"{int((~finite.all(axis=1)).sum())} of {len(finite)} prior draws have {entry} on the edge of its support in "
-            f"{np.dtype(compiled.dtype).name}, where its unconstrained value is infinite; use float64, or a prior with "
-            "less mass at the edge"
+            f"{int((~finite.all(axis=1)).sum())} of {len(finite)} prior draws have {entry} on the edge of its support "
+            f"in {np.dtype(compiled.dtype).name}, where its unconstrained value is infinite; use float64, or a prior "
+            "with less mass at the edge"
         )
     return z
 
@@ -56,13 +57,13 @@ def require_normalized_prior(compiled: CompiledModel) -> None:
     """Raises ModelError where the density of a latent is masked or scaled: an evidence would have no meaning."""
     for node in named_nodes(compiled.graph):
         if isinstance(node.op, Sample) and (why := weighted(node, node.op) or _masks_itself(node.op)):
-            raise ModelError(f"this sampler goes from draws of the prior, and of latent {node.op.name!r} {why}", node.loc)
+            raise ModelError(f"this sampler starts from prior draws, and of latent {node.op.name!r} {why}", node.loc)
 
 
 def _masks_itself(op: Sample) -> str | None:
     if not any(spec.cls is MaskedDistribution for spec in _nested(op.dist)):
         return None
-    return "the distribution is masked by .mask(), so that its draws are not from its density; mask observed sites alone"
+    return "the distribution is masked by .mask(), so its draws are not from its density; mask observed sites alone"
 
 
 def _nested(part: Part) -> Iterator[Spec]:

@@ -93,13 +93,15 @@ def sample(
         rng = np.random.default_rng(numpy_seed(run_key))
         sampler = make(likelihood, _itself, compiled.dim, nlive=live, sample=method, rstate=rng)
         stop = {"dlogz_init": precision, "n_effective": effective} if dynamic else {"dlogz": precision}
-        sampler.run_nested(print_progress=True, print_func=_Reports(report), **stop)
+        reports = _Reports(report)
+        sampler.run_nested(print_progress=True, print_func=reports, **stop)
+        reports.last()
     found = sampler.results
     chosen = equal_weights(np.random.default_rng(numpy_seed(key)), np.asarray(found.logwt), draws)
     z = to_z(found.samples[chosen])
     if likelihood.first is not None:
         likelihood.first = to_z(likelihood.first)
-    likelihood.warn("log likelihood", stacklevel=2)
+    likelihood.warn("log likelihood", stacklevel=3)
     stats = {"log_likelihood": np.asarray(found.logl)[None, chosen]}
     return constrained_draws(compiled, z.astype(compiled.dtype)[None], stats, (found.logz[-1], found.logzerr[-1]))
 
@@ -118,10 +120,10 @@ def loglikelihood(compiled: CompiledModel) -> Callable[[Any], Any]:
 def prior_transform(compiled: CompiledModel) -> Callable[[Any], Any]:
     """From the unit cube to flat unconstrained vectors: of uniform points, draws from the prior.
 
-    Of (dim,) it gives float64 (dim,), of (n, dim) float64 (n, dim); `CompiledModel.constrain` reads them. Entries of 0
-    and 1 are taken as the numbers next to them in the model's dtype, since at the ends of a support an unconstrained
-    value is infinite. It may be infinite all the same where a prior has mass at an end that the dtype can't tell from
-    it.
+    Of (dim,) it gives float64 (dim,), of (n, dim) float64 (n, dim); `CompiledModel.constrain` reads them. Entries next
+    to 0 and 1 are taken as 1e-154 (in float32 1e-19) and the last number before 1 in the model's dtype, since at the
+    ends of a support an unconstrained value is infinite. It may be infinite all the same where a prior has mass so near
+    to an end that the dtype can't tell them apart.
 
     Raises:
         ModelError: the model has nothing to sample, or the prior of a latent has no inverse CDF.
@@ -133,10 +135,10 @@ def _unconstrained(compiled: CompiledModel) -> Callable[[Any], Any]:
     """Traceable, of one point (dim,) of the unit cube."""
     if compiled.dim == 0:
         raise ModelError("the model has no latent site, so there is nothing to sample")
-    limits = jnp.finfo(compiled.dtype)
+    limits = np.finfo(compiled.dtype)
 
     def call(u: Any) -> Any:
-        inside = jnp.clip(u, limits.tiny, 1 - limits.epsneg)
+        inside = jnp.clip(u, limits.tiny**0.5, 1 - limits.epsneg)
         return compiled.unconstrain(compiled.prior_transform(inside))
 
     return call
@@ -152,13 +154,19 @@ class _Reports:
     def __init__(self, report: OnProgress) -> None:
         self.report = report
         self.reported = -np.inf
+        self.progress = Progress("nested", 0, None)
 
     def __call__(self, result: Any, iterations: int, calls: int, **_: Any) -> None:
+        details = {"log_evidence": float(result.logz), "remaining": float(result.delta_logz), "calls": float(calls)}
+        self.progress = Progress("nested", iterations, None, details=details)
         now = time.perf_counter()
         if now - self.reported > REPORT_SECONDS:
             self.reported = now
-            details = {"log_evidence": float(result.logz), "remaining": float(result.delta_logz), "calls": float(calls)}
-            self.report(Progress("nested", iterations, None, details=details))
+            self.report(self.progress)
+
+    def last(self) -> None:
+        """Reports where the run has ended."""
+        self.report(self.progress)
 
 
 __all__ = ["loglikelihood", "prior_transform", "sample"]

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from plait.runtime import CompiledModel
-
 
 class NanRejected:
     """A log density that is -inf where it would be NaN, and remembers that; any number of threads may call it.

@@ -199,9 +199,10 @@ def test_plait_imports_no_optional_package() -> None:
 
 
 def test_every_adapter_is_listed() -> None:
-    """A module in the folder of adapters with a `sample` of its own is one."""
+    """A module in the folder of adapters with a `sample` of its own is one, and so is a package."""
     folder = ROOT / "runtime/samplers"
     adapters = [path.stem for path in folder.glob("*.py") if "\ndef sample(" in path.read_text(encoding="utf-8")]
+    adapters += [path.parent.name for path in folder.glob("*/__init__.py")]
     for listing in (folder / "__init__.py", ROOT / "plait/samplers.py"):
         assert f"import {', '.join(sorted(adapters))}\n" in listing.read_text(encoding="utf-8")
 

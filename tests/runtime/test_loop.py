@@ -15,6 +15,8 @@ from plait.runtime.samplers.loop import (
     constants_as_arguments,
     hamiltonian_details,
     run_phase,
+    run_until_done,
+    stepping_until,
     strongly_typed,
 )
 
@@ -75,3 +77,23 @@ def test_counts_and_probabilities_are_checked():
     for wrong in (0, 1, float("nan")):
         with pytest.raises(ValueError, match="p is a probability"):
             probability(p=wrong)
+
+
+def test_a_phase_of_unknown_length_ends_where_the_carry_says(monkeypatch):
+    """However the clock cuts it into blocks."""
+
+    def halved(data, carry, x):
+        return carry / data, {"value": carry}
+
+    step = stepping_until(lambda carry: carry < 1, halved)
+    start = jnp.asarray(2.0**125)
+    block = compiled_loop(step, 2.0, start, ())
+    seen, ends = [], []
+    for seconds in (1e-9, 1e9):
+        monkeypatch.setattr("plait.runtime.samplers.loop.BLOCK_SECONDS", seconds)
+        carry, kept = run_until_done(block, start, Progress("nested", 0, None), seen.append)
+        ends.append((float(carry), kept["value"].tolist()))
+        assert (seen[-1].done, seen[-1].total) == (126, None)
+    assert ends[0] == ends[1]
+    assert ends[0] == (0.5, [2.0**i for i in range(125, -1, -1)])
+    assert run_until_done(block, jnp.asarray(0.5), Progress("nested", 0, None), pytest.fail) == (0.5, {})

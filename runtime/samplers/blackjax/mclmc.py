@@ -99,7 +99,7 @@ def sample(
     positive(energy_variance=energy_variance)
     start_key, tune_key, key = jax.random.split(one_key(key), 3)
     if compiled.dim == 1:
-        raise ModelError("MCLMC moves on a sphere of momenta, so the model has two dimensions at least, got 1: use NUTS")
+        raise ModelError("MCLMC moves on a sphere of momenta, so the model needs two dimensions, got 1: use NUTS")
     with reporting(progress) as report:
         report(Progress("compile", 0, 1))
         z = start_points(compiled, start_key, chains, init)

@@ -29,7 +29,7 @@ from plait.runtime import (
 )
 from plait.runtime.samplers.arguments import at_least, positive
 from plait.runtime.samplers.batches import numpy_seed
-from plait.runtime.samplers.blackjax.start import require_possible
+from plait.runtime.samplers.blackjax.start import checked_likelihood
 from plait.runtime.samplers.loop import (
     Kept,
     compiled_loop,
@@ -98,7 +98,7 @@ def sample(
     with reporting(progress) as report:
         report(Progress("compile", 0, 1))
         z = prior_points(compiled, start_key, live)
-        require_possible(compiled, z)
+        checked_likelihood(compiled, z)
         start, step = _algorithm(compiled, inner_steps, delete)
         state = jax.jit(start)(z)
         data, pure = constants_as_arguments(step, (state, run_key))
@@ -124,7 +124,7 @@ def _algorithm(compiled: CompiledModel, inner_steps: int, delete: int) -> Any:
 
     def log_likelihood(z: Any) -> Any:
         value = compiled.total_log_likelihood(z)
-        return jnp.where(jnp.isnan(value), -jnp.inf, value)
+        return jnp.where(value < jnp.inf, value, -jnp.inf)  # NaN, too
 
     nss = optional("blackjax").nss(compiled.log_prior, log_likelihood, inner_steps, num_delete=delete)
 
@@ -176,9 +176,7 @@ def _arrays(particles: Any) -> Kept:
 def _joined(dead: Kept, live: Any) -> Kept:
     """All points of a run on the host, (n, …)."""
     last = {name: np.asarray(x) for name, x in _arrays(live).items()}
-    return {
-        name: np.concatenate([dead[name].reshape(-1, *x.shape[1:]), x]) if dead else x for name, x in last.items()
-    }
+    return {name: np.concatenate([dead[name].reshape(-1, *x.shape[1:]), x]) if dead else x for name, x in last.items()}
 
 
 def _log_weights(key: Any, points: Kept) -> np.ndarray:
@@ -193,10 +191,11 @@ def _log_weights(key: Any, points: Kept) -> np.ndarray:
 def _require_moves(dead: Kept) -> None:
     stuck = ~dead["moved"] if dead else np.zeros(0, bool)
     if stuck.any():
+        step = int(np.argmax(stuck))
         raise ModelError(
-            f"nested sampling is stuck at step {int(np.argmax(stuck))}: no slice move found a point above the likelihood "
-            f"{float(np.max(dead['log_likelihood'][int(np.argmax(stuck))])):.6g} of the points to be replaced, as if the "
-            "likelihood had a plateau there, or differed by less than its rounding; use float64, or plait.samplers.dynesty"
+            f"nested sampling is stuck at step {step}: no slice move found a point above the log likelihood "
+            f"{float(np.max(dead['log_likelihood'][step])):.6g} of the points to be replaced, as if the likelihood had "
+            "a plateau there, or differed by less than its rounding; use float64, or plait.samplers.dynesty"
         )
 
 

@@ -70,10 +70,10 @@ def sample(
             before compilation and after each path, whose ``details`` have its ``elbo`` (nats).
 
     Returns:
-        Draws (1, draws), in random order; or (paths, pool) without `resample`. ``stats`` has ``log_density`` (nats, with
-        the Jacobian), ``log_approximation`` (of the path that a draw is from), ``log_importance``, their difference,
-        and ``pareto_k``, the shape of the weights' tail, the same for all draws: inf where the pool is too
-        small to say, -inf where all weights are equal.
+        Draws (1, draws), in random order; or (paths, pool) without `resample`. ``stats`` has ``log_density`` (nats,
+        with the Jacobian), ``log_approximation`` (of the path that a draw is from), ``log_importance``, their
+        difference, and ``pareto_k``, the shape of the weights' tail, the same for all draws: inf where the pool is too
+        small to say, 0 where all weights are equal.
 
     Raises:
         MissingExtraError: blackjax is not installed.
@@ -154,7 +154,7 @@ def _smoothed(log_importance: np.ndarray) -> tuple[np.ndarray, float]:
         smooth = jax.jit(optional("blackjax.diagnostics").psis_weights)
         weights[finite], shape = smooth(jnp.asarray(log_importance[finite], np.float64))
     # Of equal weights there is no tail to fit.
-    return weights, float(np.nan_to_num(shape, nan=-np.inf, posinf=np.inf))
+    return weights, float(np.nan_to_num(shape, nan=0.0, posinf=np.inf))
 
 
 __all__ = ["sample"]

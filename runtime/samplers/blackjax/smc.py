@@ -18,6 +18,7 @@ from jax.scipy.special import logsumexp
 from plait.runtime import (
     CompiledModel,
     Draws,
+    ModelError,
     OnProgress,
     Progress,
     constrained_draws,
@@ -28,12 +29,13 @@ from plait.runtime import (
     require,
 )
 from plait.runtime.samplers.arguments import at_least, probability
-from plait.runtime.samplers.blackjax.start import finite_likelihood, require_possible
+from plait.runtime.samplers.blackjax.start import checked_likelihood, finite_likelihood
 from plait.runtime.samplers.loop import Kept, compiled_loop, constants_as_arguments, run_until_done, stepping_until
 
 ACCEPTANCE = 0.8  # that the step size of the moves is adapted to
 FIRST_STEP = 0.8  # step size of the first moves, in standard deviations, times dim ** -1/4
 JITTER = 0.4  # particles' step sizes differ by so much of their mean: no trajectory comes back to where it began
+LEAST = 1e-20  # a smaller step of the inverse temperature leads nowhere
 GAIN = 2.0  # how strongly the log of the step size follows the acceptance rate, from one temperature to the next
 
 
@@ -45,6 +47,7 @@ class Population(NamedTuple):
     log_step_size: Any
     log_evidence: Any
     moved: Any  # whether the particles have been moved at inverse temperature 1
+    stuck: Any  # whether no step of the inverse temperature was found
     acceptance_rate: Any  # of each particle's last moves
 
 
@@ -85,7 +88,7 @@ def sample(
         MissingExtraError: blackjax is not installed.
         SiteTypeError: `key` is no single random key, but an integer seed or the like.
         ModelError: there are no prior draws to start from (see `plait.runtime.prior_points`), or none of them has a
-            positive likelihood.
+            positive likelihood, or tempering does not get on.
         ValueError: a count is too small.
 
     Warns:
@@ -99,16 +102,21 @@ def sample(
     with reporting(progress) as report:
         report(Progress("compile", 0, 1))
         z = prior_points(compiled, start_key, (chains, particles))
+        likelihood = checked_likelihood(compiled, z)
         one = jax.ShapeDtypeStruct((compiled.dim,), compiled.dtype)
-        data, both = constants_as_arguments(
-            lambda z: (compiled.log_prior(z), finite_likelihood(compiled.total_log_likelihood(z))), one
-        )
-        require_possible(compiled, z)
+        data, both = constants_as_arguments(partial(_prior_and_likelihood, compiled), one)
         start, step = _algorithm(both, moves, leapfrog_steps, target_ess)
-        populations = jax.jit(jax.vmap(start))(jax.random.split(key, chains), z)
-        block = compiled_loop(stepping_until(lambda p: jnp.all(p.moved), step), data, populations, ())
+        populations = jax.jit(jax.vmap(start))(jax.random.split(key, chains), z, likelihood > -np.inf)
+        done = stepping_until(lambda p: jnp.all(p.moved) | jnp.any(p.stuck), step)
+        block = compiled_loop(done, data, populations, ())
         report(Progress("compile", 1, 1))
         populations, _ = run_until_done(block, populations, Progress("tempering", 0, None), report, _details)
+    if populations.stuck.any():
+        beta = float(populations.state.tempering_param.min())
+        raise ModelError(
+            f"tempering is stuck at inverse temperature {beta:.3g}: no step from there leaves {target_ess:g} of the "
+            "particles effective; take more particles, float64, or a lower target_ess"
+        )
     evidence = _mean_evidence(np.asarray(populations.log_evidence, np.float64))
     stats = {"acceptance_rate": populations.acceptance_rate}
     return constrained_draws(compiled, populations.state.particles, stats, evidence)
@@ -117,17 +125,32 @@ def sample(
 # -- the algorithm --------------------------------------------------------------------------------------
 
 
+def _prior_and_likelihood(compiled: CompiledModel, z: Any) -> tuple[Any, Any]:
+    """The log densities that are blended: of the prior where the data are possible, and of the data."""
+    likelihood = compiled.total_log_likelihood(z)
+    return jnp.where(likelihood > -jnp.inf, compiled.log_prior(z), -jnp.inf), finite_likelihood(likelihood)
+
+
 def _algorithm(both: Any, moves: int, leapfrog_steps: int, target_ess: float) -> Any:
     """Of BlackJAX's parts: ``start(key, z)`` of one population, and ``step(data, populations, x)`` of all."""
     hmc, tempered = optional("blackjax").hmc, optional("blackjax.smc.adaptive_tempered")
-    resampling = optional("blackjax.smc.resampling")
+    base, resampling = optional("blackjax.smc.tempered"), optional("blackjax.smc.resampling")
 
-    def start(key: Any, z: Any) -> Population:
+    def start(key: Any, z: Any, possible: Any) -> Population:
         n, dim = z.shape
-        state = tempered.init(z)
-        state = state._replace(weights=state.weights.astype(z.dtype), tempering_param=jnp.zeros((), z.dtype))
-        size = jnp.log(jnp.asarray(FIRST_STEP * dim**-0.25, z.dtype))
-        return Population(state, key, size, jnp.zeros((), z.dtype), jnp.asarray(False), jnp.zeros(n, z.dtype))
+        # Where the data are impossible there is nothing to go on from, and no power of the likelihood to find.
+        key, resampling_key = jax.random.split(key)
+        share = possible.astype(z.dtype).mean()
+        kept = resampling.systematic(resampling_key, possible / (n * share), n)
+        return Population(
+            base.TemperedSMCState(z[kept], jnp.full(n, 1 / n, z.dtype), jnp.zeros((), z.dtype)),
+            key,
+            jnp.log(jnp.asarray(FIRST_STEP * dim**-0.25, z.dtype)),
+            jnp.log(share),
+            jnp.asarray(False),
+            jnp.asarray(False),
+            jnp.zeros(n, z.dtype),
+        )
 
     def one_step(data: Any, population: Population) -> Population:
         state = population.state
@@ -156,6 +179,7 @@ def _algorithm(both: Any, moves: int, leapfrog_steps: int, target_ess: float) ->
             population.log_step_size + GAIN * (acceptance.mean() - ACCEPTANCE),
             population.log_evidence + info.log_likelihood_increment,
             state.tempering_param >= 1,
+            (state.tempering_param < 1) & ~(new.tempering_param - state.tempering_param > LEAST),
             acceptance,
         )
 

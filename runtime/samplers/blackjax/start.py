@@ -14,36 +14,46 @@ from plait.runtime import CompiledModel, ModelError
 
 def finite_likelihood(log_likelihood: Any) -> Any:
     """A log likelihood that is very low instead of -inf, so that no power of it is NaN; NaN counts as -inf."""
-    lowest = jnp.finfo(log_likelihood.dtype).min / 4  # differences of two of them are finite, too
+    lowest = np.finfo(log_likelihood.dtype).min / 4  # differences of two of them are finite, too
     return jnp.where(log_likelihood > lowest, log_likelihood, lowest)
 
 
-def require_possible(compiled: CompiledModel, z: Any) -> None:
-    """Checks the likelihood of prior draws (…, dim).
+def checked_likelihood(compiled: CompiledModel, z: Any) -> Any:
+    """The log likelihood at prior draws (…, n, dim), of shape (…, n): -inf where it is NaN.
 
     Raises:
-        ModelError: it is zero at all of them, so that no sampler could leave from there.
+        ModelError: it is zero at all of n draws, so that no sampler could leave from there, or infinite at one.
 
     Warns:
         RuntimeWarning: it is NaN at some.
     """
     rows = jnp.reshape(z, (-1, compiled.dim))
-    values = np.asarray(jax.jit(jax.vmap(compiled.total_log_likelihood))(rows))
-    if not (values > -np.inf).any():
+    found = jax.jit(jax.vmap(compiled.total_log_likelihood))(rows)
+    values = np.asarray(found)
+    if (values == np.inf).any():
+        where = _at(compiled, rows[int(np.argmax(values))])
+        raise ModelError(f"the likelihood is infinite at a prior draw, unconstrained {where}: there is no evidence")
+    if not (values > -np.inf).reshape(z.shape[:-1]).any(axis=-1).all():
         raise ModelError(
-            f"the likelihood is zero or NaN at all of {len(rows)} prior draws: take more of them, or a prior that is "
+            f"the likelihood is zero or NaN at all of {z.shape[-2]} prior draws: take more of them, or a prior that is "
             "nearer to the data; log_prob_terms of compiled.sample's values says which site it is"
         )
     undefined = np.isnan(values)
     if undefined.any():
-        at = ", ".join(f"{n} = {x:.6g}" for n, x in zip(compiled.names[:6], rows[int(np.argmax(undefined))]))
+        where = _at(compiled, rows[int(np.argmax(undefined))])
         warnings.warn(
             f"the log likelihood was NaN at {int(undefined.sum())} of {len(rows)} prior draws and counts as impossible "
-            f"there: the draws and the evidence are right only if it is; the first is, unconstrained, {at}: look at "
+            f"there: the draws and the evidence are right only if it is; the first is, unconstrained, {where}: look at "
             "log_prob_terms of its constrained values",
             RuntimeWarning,
             stacklevel=3,
         )
+    return jnp.where(undefined, -jnp.inf, found).reshape(z.shape[:-1])
 
 
-__all__ = ["finite_likelihood", "require_possible"]
+def _at(compiled: CompiledModel, z: Any) -> str:
+    shown = ", ".join(f"{name} = {x:.6g}" for name, x in zip(compiled.names[:6], z, strict=False))
+    return shown + (", …" if compiled.dim > 6 else "")
+
+
+__all__ = ["checked_likelihood", "finite_likelihood"]
