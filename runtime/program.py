@@ -11,7 +11,7 @@ import jax
 
 from plait.compiler.arguments import Arguments
 from plait.compiler.lower.density import Function, Lowered, lower
-from plait.compiler.lower.gradient import value_and_grad
+from plait.compiler.lower.gradient import value_and_grad, with_gradient
 from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
@@ -92,7 +92,7 @@ class Program:
     @cached_property
     def log_density(self) -> Jitted:
         """Of (known, params, z)."""
-        return jax.jit(self.density)
+        return jax.jit(with_gradient(self.density))
 
     @cached_property
     def log_density_and_grad(self) -> Jitted:

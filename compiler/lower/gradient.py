@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import jaxpr_as_fun
 
 from plait.compiler.importer import Builder
@@ -54,6 +56,36 @@ def value_and_grad(density: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
         return value, gradient
 
     return call
+
+
+def with_gradient(density: Callable[..., Any]) -> Callable[..., Any]:
+    """A density of (known, params, z) whose derivative with respect to z is that of `value_and_grad`.
+
+    So who differentiates it, a sampler for example, gets what `CompiledModel.log_density_and_grad` computes.
+    """
+    both = value_and_grad(density)
+
+    @jax.custom_jvp
+    def call(known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
+        return density(known, params, z)
+
+    def derivative(primals: Any, tangents: Any) -> Any:
+        *others, dz = tangents
+        if not all(isinstance(t, SymbolicZero) for t in jax.tree.leaves(others, is_leaf=_is_zero)):
+            return jax.jvp(density, primals, jax.tree.map(_instantiated, tangents, primals, is_leaf=_is_zero))
+        value, gradient = both(*primals)
+        return value, jnp.dot(gradient, _instantiated(dz, primals[-1]))
+
+    call.defjvp(derivative, symbolic_zeros=True)
+    return call
+
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
+
+
+def _instantiated(tangent: Any, primal: Any) -> Any:
+    return zero_from_primal(primal) if isinstance(tangent, SymbolicZero) else tangent
 
 
 def join_sums(graph: Graph) -> Graph:
@@ -133,4 +165,4 @@ def _axes(node: Node) -> tuple[int, ...]:
     return axes
 
 
-__all__ = ["imported", "join_sums", "value_and_grad"]
+__all__ = ["imported", "join_sums", "value_and_grad", "with_gradient"]

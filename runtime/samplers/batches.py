@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from plait.runtime import CompiledModel
@@ -75,16 +75,20 @@ class OnBatches:
         z = np.asarray(z, self.dtype)
         if z.ndim not in (1, 2) or z.shape[-1] != self.dim:
             raise ValueError(f"expected flat vectors of shape (n, {self.dim}) or ({self.dim},), got shape {z.shape}")
-        rows = np.atleast_2d(z)
-        padded = np.zeros((_power_of_two(len(rows)), self.dim), self.dtype)
+        rows = z if z.ndim == 2 else z[None]
+        n = _power_of_two(len(rows))
+        with _precision(self.x64):
+            results = self._program(n)(self.data, rows if n == len(rows) else self._padded(rows, n))
+            # On the host before it is cut: JAX would compile a slice for each n.
+            first = slice(len(rows)) if z.ndim == 2 else 0
+            return jax.tree.map(lambda x: _as_numpy(np.asarray(x)[first]), results)
+
+    def _padded(self, rows: np.ndarray, n: int) -> np.ndarray:
+        padded = np.zeros((n, self.dim), self.dtype)
         padded[: len(rows)] = rows
         if len(rows):
             padded[len(rows) :] = rows[0]  # a point of the caller's: one of ours might be slow, or far out
-        with jax.enable_x64(self.x64):
-            results = self._program(len(padded))(self.data, padded)
-            # On the host before it is cut: JAX would compile a slice for each n.
-            host = jax.tree.map(np.asarray, results)
-        return jax.tree.map(lambda x: _as_numpy(x[0] if z.ndim == 1 else x[: len(rows)]), host)
+        return padded
 
     def _program(self, n: int) -> Callable[[Any, Any], Any]:
         if n not in self.programs:
@@ -101,9 +105,14 @@ def numpy_seed(key: Any) -> np.ndarray:
     return np.asarray(jax.random.bits(key, (4,), np.uint32))
 
 
+def _precision(x64: bool) -> AbstractContextManager[Any]:
+    """Whether floats are float64 in this thread, set where it is not so by itself: to set it takes microseconds."""
+    return nullcontext() if _x64() == x64 else jax.enable_x64(x64)
+
+
 def _x64() -> bool:
     """Whether floats are float64 here and now."""
-    return bool(jnp.result_type(float) == np.float64)
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 def _power_of_two(n: int) -> int:

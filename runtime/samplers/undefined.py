@@ -30,6 +30,9 @@ class NanRejected:
 
     def __call__(self, z: Any) -> Any:
         values = self.density(z)
+        if isinstance(values, float) and values == values:  # the common case, at once
+            self._count(1)
+            return values
         undefined = np.isnan(values)
         with self.lock:
             self.points += np.size(values)
@@ -40,6 +43,10 @@ class NanRejected:
         if is_first and self.at_once:
             self.warn(stacklevel=3)
         return np.where(undefined, -np.inf, values) if np.ndim(values) else float(-np.inf if undefined else values)
+
+    def _count(self, points: int) -> None:
+        with self.lock:
+            self.points += points
 
     def warn(self, what: str = "log density", *, stacklevel: int) -> None:
         """RuntimeWarning if there was a NaN."""

@@ -107,7 +107,7 @@ def test_value_gradient_and_what_jax_makes_of_them(x64):
         dtype = np.float64 if x64 else np.float32
         x, y = np.random.default_rng(0).normal(size=(2, N)).astype(dtype)
         compiled = plait.compile(slopes, x, y)
-        fused, plain = compiled.log_density_and_grad, jax.value_and_grad(compiled.log_density)
+        fused, plain = compiled.log_density_and_grad, as_jax_has_it(compiled)
         z = jnp.linspace(-0.5, 0.5, compiled.dim, dtype=dtype)
         jaxpr = str(jax.make_jaxpr(fused)(z))
         assert "reduce[" in jaxpr
@@ -117,6 +117,51 @@ def test_value_gradient_and_what_jax_makes_of_them(x64):
         for got, wanted in zip(*map(jax.tree.leaves, both(z, batch)), strict=True):
             scale = float(jnp.max(jnp.abs(wanted)))
             np.testing.assert_allclose(got, wanted, rtol=0, atol=(1e-13 if x64 else 2e-6) * scale)
+
+
+def as_jax_has_it(compiled):
+    """Value and gradient by jax's own rules alone."""
+    density = compiled._program.density
+    return jax.value_and_grad(lambda z: density(compiled._density_known, compiled._given(None), z))
+
+
+def test_who_differentiates_the_density_gets_the_joined_sums():
+    """By reverse mode, by forward mode, and with respect to params and traced data as well."""
+    with jax.enable_x64(True):
+        x, y = np.random.default_rng(0).normal(size=(2, N))
+        compiled = plait.compile(slopes, x, y)
+        z = jnp.linspace(-0.5, 0.5, compiled.dim)
+        assert "reduce[" in str(jax.make_jaxpr(jax.grad(compiled.log_density))(z))
+        value, gradient = as_jax_has_it(compiled)(z)
+        np.testing.assert_allclose(jax.grad(compiled.log_density)(z), gradient, rtol=1e-12)
+        forward = jax.jvp(compiled.log_density, (z,), (jnp.cos(z),))
+        np.testing.assert_allclose(forward, (value, gradient @ jnp.cos(z)), rtol=1e-12)
+        np.testing.assert_allclose(
+            jax.hessian(compiled.log_density)(z), jax.jacfwd(jax.grad(lambda z: as_jax_has_it(compiled)(z)[0]))(z),
+            rtol=1e-9, atol=1e-9,
+        )  # fmt: skip
+
+        def of_data(y, z):
+            return compiled.bind(y=y).log_density(z)
+
+        both = jax.jit(jax.grad(of_data, (0, 1)))(y, z)
+        h = 1e-6
+        by_difference = [(of_data(y + h * e, z) - of_data(y - h * e, z)) / (2 * h) for e in np.eye(N)[:3]]
+        np.testing.assert_allclose(both[0][:3], by_difference, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(both[1], gradient, rtol=1e-9)
+
+
+def test_gradients_with_respect_to_params():
+    def model(y):
+        scale = plait.param("scale", 2.0)
+        mean = plait.sample("mean", dist.Normal(0, scale))
+        plait.sample("y", dist.Normal(mean, 1), obs=y)
+
+    with jax.enable_x64(True):
+        compiled = plait.compile(model, 0.3)
+        z = jnp.array([0.7])
+        got = jax.grad(lambda scale: compiled.log_density(z, {"scale": scale}))(1.5)
+        np.testing.assert_allclose(got, -1 / 1.5 + 0.7**2 / 1.5**3, rtol=1e-12)
 
 
 def _derived(value_and_grad, z, batch):
@@ -138,7 +183,7 @@ def test_every_model_with_all_its_sums_joined(monkeypatch, model):
         compiled = plait.compile(model.bind(plait), **data).with_params(init_params(model, data))
         z = np.random.default_rng(0).uniform(-1, 1, compiled.dim)
         (got, gradient_got), (wanted, gradient_wanted) = jax.jit(
-            lambda z: (compiled.log_density_and_grad(z), jax.value_and_grad(compiled.log_density)(z))
+            lambda z: (compiled.log_density_and_grad(z), as_jax_has_it(compiled)(z))
         )(z)
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
         scale = float(jnp.max(jnp.abs(gradient_wanted)))
