@@ -80,8 +80,10 @@ class OnBatches:
         with _precision(self.x64):
             results = self._program(n)(self.data, rows if n == len(rows) else self._padded(rows, n))
             # On the host before it is cut: JAX would compile a slice for each n.
-            first = slice(len(rows)) if z.ndim == 2 else 0
-            return jax.tree.map(lambda x: _as_numpy(np.asarray(x)[first]), results)
+            wanted = slice(len(rows)) if z.ndim == 2 else 0
+            if isinstance(results, jax.Array):
+                return _as_numpy(np.asarray(results)[wanted])
+            return jax.tree.map(lambda x: _as_numpy(np.asarray(x)[wanted]), results)
 
     def _padded(self, rows: np.ndarray, n: int) -> np.ndarray:
         padded = np.zeros((n, self.dim), self.dtype)
