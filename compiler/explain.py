@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,15 @@ from rich.text import Text
 from plait.compiler.certificate import Certificate
 from plait.compiler.certify import rolled
 from plait.compiler.importer import Builder
-from plait.compiler.lower.evaluate import RULES
 from plait.compiler.memo import remembered
 from plait.compiler.passes.fuse import answers
 from plait.compiler.passes.reroll import look_alikes
 from plait.compiler.passes.share_exps import components
 from plait.compiler.passes.stabilize import made_stable
 from plait.compiler.rules.term import Refused
-from plait.compiler.staged import code_of
-from plait.ir.fused import Fused
+from plait.ir.fused import Kernel
 from plait.ir.graph import Graph, Node, Role, ancestors
-from plait.ir.ops import Apply, Cond, Const, Hoist, Input, Item, Scan, Typed, Value, array_type, from_aval
+from plait.ir.ops import Apply, Cond, Const, Hoist, Input, Scan, Typed, Value, array_type, from_aval
 from plait.ir.sites import site_lines
 from plait.ir.types import Loc, TupleType
 
@@ -143,19 +142,16 @@ def explain(
     texts = {line.name: f"{line.name} {line.text}" for line in site_lines(rolled(history))}
     fused = _fused(history, data)
     prepared = _prepared(graph)
-    done: set[Node] = set()
+    in_sum = graph.named(Role.FUSED)
+    as_written, as_evaluated = _Counted(prepared), _Counted(prepared)
     terms = []
     outputs = [(name, name, n) for name, n in graph.named(Role.TERM).items()]
     outputs += [(f"log|J| {name}", name, n) for name, n in graph.named(Role.JACOBIAN).items()]
     for name, site, node in outputs:
-        mine = _ancestors_up_to_values(node) - done
+        written, now = as_written.term(node), as_evaluated.term(in_sum.get(name, node))
         at = fused.get(name, _AsWritten())
-        if not at.flops:
-            done |= mine
-        now = sum(flops(n) for n in mine if n not in prepared)
-        read = sum(_bytes(n) for n in mine if isinstance(n.op, Hoist))
         n = math.prod(array_type(node).shape)
-        evaluated = at.evaluated or _mixed(components(x for x in mine if x not in prepared))
+        evaluated = at.evaluated or _mixed(components(now.nodes))
         terms.append(
             Term(
                 name,
@@ -166,11 +162,11 @@ def explain(
                 f"[{str(array_type(node)).partition('[')[2].rpartition(']')[0]}]",
                 (at.rows or n, at.cells or n),
                 "prepare" if node in prepared else "call",
-                at.flops or now,
-                now,
-                at.bytes or read,
-                read,
-                sum(flops(n) for n in mine if n in prepared),
+                now.flops,
+                written.flops,
+                now.bytes,
+                written.bytes,
+                now.prepared,
                 node.loc,
             )
         )
@@ -180,7 +176,7 @@ def explain(
 
 def _mixed(counts: Sequence[int]) -> str:
     """Of terms that sum over components, how many of them."""
-    parts = [f"log Σ_k exp(·)  over k = 1 … {k}" for k in dict.fromkeys(counts)]
+    parts = [f"log Σ_k exp(·)  over k = 1 … {k}" for k in sorted(set(counts))]
     return "Σ " + ", ".join(parts) if parts else ""
 
 
@@ -193,8 +189,6 @@ class _AsWritten:
     edit: str = ""
     rows: int = 0
     cells: int = 0
-    flops: int = 0
-    bytes: int = 0
 
 
 def _fused(history: Sequence[tuple[str, Graph]], data: Sequence[Any] | None) -> dict[str, _AsWritten]:
@@ -207,18 +201,33 @@ def _fused(history: Sequence[tuple[str, Graph]], data: Sequence[Any] | None) -> 
         if isinstance(term.answer, Refused):
             found[term.site] = _AsWritten("", term.answer.reason, term.answer.edit)
         else:
-            parts = term.answer.parts or (term.answer.node,)
-            cost = sum(sum(map(flops, code_nodes(n))) if isinstance(n.op, Fused) else flops(n) for n in parts)
-            read = sum(_bytes(a) for n in parts if isinstance(n.op, Fused) for a in n.args if isinstance(a.op, Item))
-            found[term.site] = _AsWritten(term.notation, "", "", term.rows, term.answer.cells, cost, read)
+            found[term.site] = _AsWritten(term.notation, "", "", term.rows, term.answer.cells)
     return found
 
 
-def code_nodes(fused: Node) -> list[Node]:
-    """The equations of a fused term."""
-    builder = Builder()
-    builder.inline(code_of(RULES[Fused], fused.op, tuple(map(array_type, fused.args))), fused.args)
-    return builder.nodes
+@dataclass(frozen=True)
+class _Cost:
+    """Of one term: the nodes that each call evaluates, their operations, the bytes read, operations done before."""
+
+    nodes: tuple[Node, ...]
+    flops: int
+    bytes: int
+    prepared: int
+
+
+class _Counted:
+    """Costs of terms one after the other: what several of them read is the first one's."""
+
+    def __init__(self, prepared: AbstractSet[Node]) -> None:
+        self.prepared = prepared
+        self.done: set[Node] = set()
+
+    def term(self, node: Node) -> _Cost:
+        mine = _ancestors_up_to_values(node) - self.done
+        self.done |= mine
+        nodes = tuple(n for n in mine if n not in self.prepared)
+        before = sum(flops(n) for n in mine if n in self.prepared)
+        return _Cost(nodes, sum(map(flops, nodes)), sum(_bytes(n) for n in mine if isinstance(n.op, Hoist)), before)
 
 
 def _bytes(node: Node) -> int:
@@ -264,7 +273,7 @@ def flops(node: Node) -> int:
         return 0
     if isinstance(op, Apply) and op.primitive.name.startswith(("reduce", "cum", "arg")):
         return op.ins[0].size
-    if not isinstance(op, Typed):
+    if not isinstance(op, Typed) or isinstance(op, Kernel):  # the host's
         return 0
     return sum(t.size for t in (op.out.items if isinstance(op.out, TupleType) else (op.out,)))
 

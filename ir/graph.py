@@ -85,6 +85,7 @@ class Role(Enum):
     LOG_JOINT = "log joint"  # guarded sum of the terms, as a function of constrained values
     LOG_DENSITY = "log density"  # sum of terms and log-det-Jacobians, as a function of z
     TERM = "term"  # one site's log probability, unsummed, masked and scaled
+    FUSED = "fused"  # what stands for the sum of a term in the densities, where it is not the term's own sum
     JACOBIAN = "jacobian"  # one site's log-det-Jacobian, summed
     VALUE = "value"  # one latent's constrained value
     DETERMINISTIC = "deterministic"

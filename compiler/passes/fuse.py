@@ -58,10 +58,11 @@ class Answer:
 
 def fuse(graph: Graph, data: Sequence[Any] | None) -> Graph:
     """Sums rows before they are known: ``sum (log_prob y ~ Normal(X b, s))  ⇒  fused y (statistics of X, y) b s``."""
-    builder, _, instead, written = _fused(graph, data)
+    builder, found, instead, written = _fused(graph, data)
     if not instead:
         return graph
     outputs = [Output(o.role, o.name, (written if o.role is Role.TERM else instead)[o.node]) for o in graph.outputs]
+    outputs += [Output(Role.FUSED, a.site, a.answer.node) for a in found if isinstance(a.answer, Fusion)]
     return with_outputs(builder.nodes, outputs)
 
 

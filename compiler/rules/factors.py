@@ -12,7 +12,7 @@ where nothing of a factor gets cheaper.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -30,7 +30,6 @@ from plait.compiler.rules.normal import NormalCells, NormalFit
 from plait.compiler.rules.rows import rows_of
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
-from plait.ir.fused import Fused
 from plait.ir.graph import Node
 from plait.ir.ops import Const, Value, array_type
 from plait.ir.types import ArrayType
@@ -64,7 +63,7 @@ def factor(scope: Scope, term: Term) -> Fusion | Refused:
 
 def has_rows(node: Node, known: set[Node]) -> bool:
     """Whether data of many rows meet unknowns in a factor; nothing is to be said of others."""
-    read = {a for n in _evaluated([node], known) for a in n.args if a in known}
+    read = {a for n in _unknown(node, known) for a in n.args if a in known}
     return any(isinstance(a.type, ArrayType) and a.type.size > 1 for a in read)
 
 
@@ -271,8 +270,7 @@ def _together(scope: Scope, term: Term, found: Sequence[Addend], pieces: Sequenc
     notation = ";  ".join(texts) + (";  the rest as written" if unknown else "")
     sizes = [array_type(a.node).size for a in found]
     cells = sum(answer.cells for answer, _ in fused) + sum(n for a in unknown if (n := array_type(a.node).size) > 1)
-    parts = () if isinstance(total.op, Fused) else tuple(_evaluated([total], scope.known))
-    return Fusion(total, notation, tuple(named), cells, max(sizes), parts)
+    return Fusion(total, notation, tuple(named), cells, max(sizes))
 
 
 def _as_written(scope: Scope, addend: Addend) -> Node:
@@ -300,16 +298,16 @@ def _times(scope: Scope, node: Node, scalars: Scalars) -> Node:
     return scope.code(code, [node, *(n for n, _ in scalars)])
 
 
-def _evaluated(nodes: Iterable[Node], known: set[Node]) -> list[Node]:
-    """What a call evaluates for nodes, down to latents, data and fused terms."""
-    found: dict[Node, None] = {}
-    todo = list(nodes)
+def _unknown(node: Node, known: set[Node]) -> set[Node]:
+    """What a call evaluates for a node, down to latents and data."""
+    found: set[Node] = set()
+    todo = [node]
     while todo:
         n = todo.pop()
         if n not in found and n not in known and not isinstance(n.op, Value | Const):
-            found[n] = None
-            todo += [] if isinstance(n.op, Fused) else n.args
-    return list(found)
+            found.add(n)
+            todo += n.args
+    return found
 
 
 __all__ = ["CLASSES", "SquareCells", "factor", "has_rows"]

@@ -36,8 +36,6 @@ class Fusion:
         named: nodes that the notation speaks of.
         cells: how many are evaluated in the rows' stead.
         rows: how many stand in a sum inside of the term; 0 where the term's own rows are meant.
-        parts: what a call evaluates for `node` where that is a sum itself: fused nodes and code; empty where `node` is
-            the one fused node.
     """
 
     node: Node
@@ -45,7 +43,6 @@ class Fusion:
     named: tuple[Node, ...]
     cells: int
     rows: int = 0
-    parts: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True)
