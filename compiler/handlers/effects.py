@@ -153,9 +153,9 @@ class scale(Handler):
         super().__init__(fn)
         require_numbers("a scale is a positive number or an array of them, not", scale)
         if jnp.issubdtype(jnp.result_type(scale), jnp.complexfloating):
-            raise ModelError(f"scale must be real, got the complex {scale}", current_loc())
-        if not is_tracer(scale) and np.any(np.asarray(scale) <= 0):
-            raise ModelError(f"scale must be positive, got {scale}", current_loc())
+            raise ModelError(f"scale must be real, got dtype {jnp.result_type(scale)}", current_loc())
+        if not is_tracer(scale):
+            _require_positive(np.asarray(scale))
         self._scale = scale
 
     def process(self, site: Site) -> None:
@@ -264,3 +264,9 @@ def _is_same_plate(first: Site, second: Site) -> bool:
     """Two plates of one name are the same elements, unless they are two subsamples."""
     both = first.type == second.type == "plate"
     return both and first.fn.size == second.fn.size and first.fn.full_size is None
+
+
+def _require_positive(scale: np.ndarray) -> None:
+    for place in np.argwhere(scale <= 0)[:1].tolist():
+        where = f"but entry {place} is" if place else "got"
+        raise ModelError(f"scale must be positive, {where} {scale[tuple(place)]}", current_loc())

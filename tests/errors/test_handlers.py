@@ -102,6 +102,16 @@ def negative_scale():
     handlers.scale(two, -1.0)  # here
 
 
+@table.call(ModelError, says=("scale", "positive", "entry [3] is -0.5"))
+def scale_with_a_negative_entry():
+    handlers.scale(two, np.array([1.0, 2.0, 1.0, -0.5, 0.0]))  # here
+
+
+@table.call(ModelError, says=("scale", "positive", "entry [1, 0] is 0"))
+def scale_with_a_zero_in_a_matrix():
+    handlers.scale(two, np.ones((500, 2), int) - np.eye(500, 2, -1, int))  # here
+
+
 @table.call(ModelError, says=("'scale'", "scale(scale=2.0)"))
 def scale_without_a_model():
     handlers.scale(2.0)  # here
