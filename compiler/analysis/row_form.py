@@ -16,21 +16,13 @@ from typing import Any
 import jax.numpy as jnp
 
 from plait.compiler import jax_compat as compat
+from plait.compiler.analysis.elementwise import ELEMENTWISE
 from plait.compiler.analysis.frontier import frontier, is_affine
 from plait.compiler.analysis.linear import LinearForm, linear_form
 from plait.compiler.importer import Builder
 from plait.ir.graph import Node
 from plait.ir.ops import Apply, array_type
 from plait.ir.types import Shape
-
-ELEMENTWISE = frozenset(
-    {
-        *("add", "sub", "mul", "div", "neg", "max", "min", "abs", "sign", "square", "integer_pow", "pow", "sqrt"),
-        *("rsqrt", "cbrt", "exp", "exp2", "expm1", "log", "log1p", "logistic", "tanh", "sin", "cos", "tan", "erf"),
-        *("erfc", "erf_inv", "lgamma", "digamma", "select_n", "clamp", "lt", "le", "gt", "ge", "eq", "ne", "and", "or"),
-        *("not", "is_finite", "floor", "ceil", "round", "convert_element_type", "copy"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -135,4 +127,4 @@ def computed(form: RowForm, values: Mapping[Node, Any], size: int) -> list[Any]:
     return [env[n] for n in form.results]
 
 
-__all__ = ["ELEMENTWISE", "Leaf", "RowForm", "computed", "row_form"]
+__all__ = ["Leaf", "RowForm", "computed", "row_form"]

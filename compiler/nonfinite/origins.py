@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler import jax_compat as compat
-from plait.compiler.analysis.row_form import ELEMENTWISE
+from plait.compiler.analysis.elementwise import ELEMENTWISE
 from plait.compiler.host_checks import shown
 from plait.compiler.nonfinite.frames import Element, Index, aligned, inside, is_float, outside
 from plait.ir.graph import Node

@@ -21,6 +21,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from plait.compiler import jax_compat as compat
+from plait.compiler.analysis.elementwise import ELEMENTWISE
 from plait.compiler.importer import Builder
 from plait.compiler.logsumexp import log_sum_exp, log_sum_exp_along
 from plait.compiler.memo import remembered
@@ -145,30 +146,6 @@ def _logaddexp() -> tuple[str | None, ...]:
 
 # -- where components are ---------------------------------------------------------------------------------------
 
-_ELEMENTWISE = frozenset(
-    {
-        *(
-            "add",
-            "sub",
-            "mul",
-            "div",
-            "neg",
-            "max",
-            "min",
-            "abs",
-            "sign",
-            "square",
-            "integer_pow",
-            "pow",
-            "sqrt",
-            "rsqrt",
-        ),
-        *("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "sin", "cos", "erf", "erfc", "lgamma", "digamma"),
-        *("eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "is_finite", "select_n", "clamp", "floor", "round"),
-        *("convert_element_type", "stop_gradient", "copy", "atan2"),
-    }
-)
-
 
 class _Moved:
     """What arrays are with the components' axis in front, or for one component; elementwise code is written anew."""
@@ -246,7 +223,7 @@ class _Moved:
 
 def _is_elementwise(node: Node) -> bool:
     """Whether each entry comes from those at its place; numbers and axes of length one are for all places."""
-    if not (isinstance(node.op, Apply) and node.op.primitive.name in _ELEMENTWISE):
+    if not (isinstance(node.op, Apply) and node.op.primitive.name in ELEMENTWISE):
         return False
     return all(array_type(a).ndim in (0, array_type(node).ndim) for a in node.args)
 

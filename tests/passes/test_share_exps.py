@@ -131,8 +131,9 @@ def test_rows_and_tables_of_rows():
         middle = jnp.log(w)[:, None] + dist.Normal(loc[:, None], scale[:, None]).log_prob(table[:, None, :])
         plait.factor("middle", logsumexp(middle, axis=1))
         plait.factor("pair", logsumexp(middle[:, :2], axis=1))
+        plait.factor("roots", logsumexp(jnp.cbrt(middle), axis=1))
 
-    compare(model, Y, RNG.normal(size=(4, 5)), found=[2, 3, 3, 3])
+    compare(model, Y, RNG.normal(size=(4, 5)), found=[2, 3, 3, 3, 3])
 
 
 def test_second_derivatives():

@@ -260,6 +260,11 @@ def a_network(d):
     return dist.Bernoulli(logits=jnp.tanh(d["X"] @ flat("m", 3, 4)) @ flat("o", 4)), d["bits"]
 
 
+def angles(d):
+    t, u = flat("t", 4)[d["g"]], flat("u", 3)[d["h"]]
+    return dist.Bernoulli(logits=jnp.arctan2(t, u) * jax.lax.stop_gradient(t)), d["bits"]
+
+
 def weights_in_events(d):
     eta = flat("a") * d["z"] + flat("t", 5)
     return dist.Bernoulli(logits=eta).mask(d["table"] > 0).to_event(1), d["table"]
@@ -270,6 +275,7 @@ WAYS = (
     *(nothing_but_no_covariates, sums_of_entries_times_data, two_negative_factors, a_latent_of_each_row, a_network),
     weights_in_events,
     offsets_of_two_factors,
+    angles,
 )
 
 
