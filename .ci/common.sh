@@ -28,8 +28,20 @@ install() {
     # shellcheck disable=SC1091  # the file does not exist before this runs
     source "$2/bin/activate"
     python -m pip install --quiet --disable-pip-version-check --editable '.[test]' "${@:3}"
+    install_recipes "$2"
     python -m pip list --disable-pip-version-check 2>/dev/null |
         grep -E '^(arviz|blackjax|jax|jaxlib|numpyro) ' || true
+}
+
+# install_recipes FOLDER: the packages of docs/samplers.md's recipes, as far as they install beside what is there.
+install_recipes() {
+    python -m pip freeze --disable-pip-version-check --exclude-editable 2>/dev/null >"$1/installed.txt"
+    local package
+    while read -r package; do
+        python -m pip install --quiet --disable-pip-version-check --constraint "$1/installed.txt" "$package" ||
+            echo "does not install, so that its recipe is not run: $package"
+    done < <(python -c 'import tomllib; [print(p) for p in
+        tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["recipes"]]')
 }
 
 run_tests() {
