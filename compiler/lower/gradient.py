@@ -74,7 +74,8 @@ def with_gradient(density: Callable[..., Any]) -> Callable[..., Any]:
         if not all(isinstance(t, SymbolicZero) for t in jax.tree.leaves(others, is_leaf=_is_zero)):
             return jax.jvp(density, primals, jax.tree.map(_instantiated, tangents, primals, is_leaf=_is_zero))
         value, gradient = both(*primals)
-        return value, jnp.dot(gradient, _instantiated(dz, primals[-1]))
+        # No dot: accelerators round what goes into one, and so the gradient that is its transpose.
+        return value, jnp.sum(gradient * _instantiated(dz, primals[-1]))
 
     call.defjvp(derivative, symbolic_zeros=True)
     return call
