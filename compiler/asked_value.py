@@ -119,7 +119,7 @@ def _sites(equation: Any) -> Iterator[Op]:
         if isinstance(equation.params["op"], (Sample, Observe, Param)):
             yield equation.params["op"]
         return
-    for jaxpr in inner_jaxprs(equation):
+    for jaxpr in inner_jaxprs(equation.params):
         for inner in jaxpr.eqns:
             yield from _sites(inner)
 

@@ -154,7 +154,7 @@ def _has_sites(eqn: Any) -> bool:
 def _site_names(eqn: Any) -> list[str]:
     """What plait's primitives inside an equation are called, without repeats."""
     names: dict[str, None] = {}
-    for jaxpr in compat.inner_jaxprs(eqn):
+    for jaxpr in compat.inner_jaxprs(eqn.params):
         for inner in jaxpr.eqns:
             if inner.primitive in OF_PLAIT:
                 names[inner.params["op"].label or inner.primitive.name] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -38,9 +38,9 @@ def inlined_jaxpr(eqn: Any) -> Any | None:
     return eqn.params["jaxpr"] if eqn.primitive.name in ("jit", "pjit") else None
 
 
-def inner_jaxprs(eqn: Any) -> Iterator[Any]:
+def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
     """The jaxprs among an equation's parameters (branches, bodies, derivative rules)."""
-    yield from core.jaxprs_in_params(eqn.params)
+    yield from core.jaxprs_in_params(params)
 
 
 def custom_function(params: dict[str, Any]) -> str:

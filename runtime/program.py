@@ -11,7 +11,7 @@ import jax
 
 from plait.compiler.arguments import Arguments
 from plait.compiler.lower.density import Function, Lowered, lower
-from plait.compiler.lower.gradient import value_and_grad, with_gradient
+from plait.compiler.lower.gradient import is_reversible, value_and_grad, with_gradient
 from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack, stacks
@@ -92,7 +92,7 @@ class Program:
     @cached_property
     def log_density(self) -> Jitted:
         """Of (known, params, z)."""
-        return jax.jit(with_gradient(self.density))
+        return jax.jit(self.differentiated)
 
     @cached_property
     def log_density_and_grad(self) -> Jitted:
@@ -210,7 +210,7 @@ class Program:
 
     def tempered(self, prior: Program, likelihood: Program) -> Tempered:
         """The functions of both, prior + beta · likelihood, compiled once for all data that these programs fit."""
-        return self._tempered.setdefault((prior, likelihood), Tempered(prior.density, likelihood.density))
+        return self._tempered.setdefault((prior, likelihood), Tempered(prior.differentiated, likelihood.differentiated))
 
     @cached_property
     def _tempered(self) -> dict[tuple[Program, Program], Tempered]:
@@ -225,6 +225,11 @@ class Program:
         """Without most passes: what they computed from observed values or summed over rows is not wanted."""
         kept = {"simplify", "reroll"} & {name for name, _ in self.history}
         return build(traced, {p.name: p.name in kept for p in PIPELINE if p.optional}, self.arguments)
+
+    @cached_property
+    def differentiated(self) -> Callable[..., Any]:
+        """`density`, which gives the gradient of `log_density_and_grad` to whoever differentiates it."""
+        return with_gradient(self.density) if is_reversible(self.lowered.graph) else self.density
 
     def density(self, known: Sequence[Any], params: Sequence[Any], z: Any) -> Any:
         """`log_density`, not jitted."""

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.lower.gradient import value_and_grad, with_gradient
+from plait.compiler.lower.gradient import value_and_grad
 
 Density = Callable[[Any, Any, Any], Any]  # of (known, params, z)
 
@@ -33,8 +33,8 @@ class Tempered:
         return jax.jit(self._log_density_and_grad)
 
     def _log_density(self, of_prior: Any, of_likelihood: Any, params: Any, z: Any, beta: Any) -> Any:
-        prior = with_gradient(self.prior)(of_prior, params, z)
-        return _blend(beta, prior, with_gradient(self.likelihood)(of_likelihood, params, z))
+        prior = self.prior(of_prior, params, z)
+        return _blend(beta, prior, self.likelihood(of_likelihood, params, z))
 
     def _log_density_and_grad(self, of_prior: Any, of_likelihood: Any, params: Any, z: Any, beta: Any) -> Any:
         prior = value_and_grad(self.prior)(of_prior, params, z)

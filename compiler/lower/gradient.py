@@ -21,6 +21,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from jax.extend.core import jaxpr_as_fun
 
+from plait.compiler import jax_compat as compat
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import evaluate
 from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
@@ -79,6 +80,23 @@ def with_gradient(density: Callable[..., Any]) -> Callable[..., Any]:
 
     call.defjvp(derivative, symbolic_zeros=True)
     return call
+
+
+def is_reversible(graph: Graph) -> bool:
+    """Whether jax can differentiate what a graph computes in reverse mode: not through a `lax.while_loop`."""
+    return not any(_has_while(node) for node in graph)
+
+
+def _has_while(node: Node) -> bool:
+    if isinstance(node.op, Apply):
+        return _is_while(node.op.primitive, node.op.parameters)
+    return not all(map(is_reversible, node.op.bodies))
+
+
+def _is_while(primitive: Any, params: Mapping[str, Any]) -> bool:
+    if primitive.name == "while":
+        return True
+    return any(_is_while(e.primitive, e.params) for inner in compat.inner_jaxprs(params) for e in inner.eqns)
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -166,4 +184,4 @@ def _axes(node: Node) -> tuple[int, ...]:
     return axes
 
 
-__all__ = ["imported", "join_sums", "value_and_grad", "with_gradient"]
+__all__ = ["imported", "is_reversible", "join_sums", "value_and_grad", "with_gradient"]

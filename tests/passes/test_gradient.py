@@ -151,6 +151,19 @@ def test_who_differentiates_the_density_gets_the_joined_sums():
         np.testing.assert_allclose(both[1], gradient, rtol=1e-9)
 
 
+def test_forward_mode_goes_through_a_while_loop():
+    def model(y):
+        level = plait.sample("level", dist.Normal(0, 1))
+        _, grown = jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, 1.1 * s[1]), (0, level))
+        plait.sample("y", dist.Normal(grown, 1), obs=y)
+
+    with jax.enable_x64(True):
+        compiled = plait.compile(model, 1.0)
+        z, factor = 0.3, 1.1**3
+        _, slope = jax.jvp(compiled.log_density, (jnp.array([z]),), (jnp.ones(1),))
+        np.testing.assert_allclose(slope, -z + factor * (1.0 - factor * z), rtol=1e-12)
+
+
 def test_gradients_with_respect_to_params():
     def model(y):
         scale = plait.param("scale", 2.0)
