@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,10 +19,9 @@ from plait.compiler import jax_compat as compat
 from plait.compiler.analysis.frontier import moves
 from plait.compiler.importer import Builder
 from plait.compiler.stable.functions import softplus
-from plait.compiler.stable.match import match
-from plait.compiler.staged import struct
+from plait.compiler.stable.match import match, number
 from plait.ir.graph import Node, make
-from plait.ir.ops import Apply, Const, Item, array_type
+from plait.ir.ops import Apply, Item, array_type
 from plait.ir.types import ArrayType
 
 EXP, SOFTPLUS = "exp", "softplus"
@@ -79,7 +77,7 @@ class Curves:
         if name == "exp":
             return self._of(EXP, 1, 1, args[0])
         if name == "logaddexp":
-            return next((self._of(SOFTPLUS, 1, 1, b) for a, b in (args, args[::-1]) if _constant(a) == 0), None)
+            return next((self._of(SOFTPLUS, 1, 1, b) for a, b in (args, args[::-1]) if number(a) == 0), None)
         if name == "add":  # as `stabilize` writes it
             t = array_type(node)
             whole = match(softplus, node, (ArrayType(t.dtype, t.shape),))
@@ -109,9 +107,9 @@ class Curves:
                 return self._of(SOFTPLUS, 1, 1, args[0])
             return self._sigmoid(args[0], -1) if op == "neg" else None
         if op == "add":
-            exps = [b for a, b in (args, args[::-1]) if _constant(a) == 1 and _called(b)[0] == "exp"]
+            exps = [b for a, b in (args, args[::-1]) if number(a) == 1 and _called(b)[0] == "exp"]
             return self._of(SOFTPLUS, 1, 1, _called(exps[0])[1][0]) if exps else None
-        if op == "sub" and _constant(args[0]) == 1:
+        if op == "sub" and number(args[0]) == 1:
             return self._sigmoid(args[1], -1)
         return self._sigmoid(x, 1)
 
@@ -171,35 +169,18 @@ class Curves:
 
 
 def _called(node: Node) -> tuple[str, tuple[Node, ...]]:
-    """The name of a node's primitive and its arguments; "logaddexp" for jax's own, known by its code."""
+    """The name of a node's primitive and its arguments; "logaddexp" for jax's own."""
     if isinstance(node.op, Apply):
         return node.op.primitive.name, node.args
-    if isinstance(node.op, Item) and isinstance(node.args[0].op, Apply):
-        call = node.args[0]
-        assert isinstance(call.op, Apply)
-        body = call.op.parameters.get("call_jaxpr")
-        if body is not None and len(call.args) == 2 and str(body) == _logaddexp(call):
-            return "logaddexp", call.args
+    if isinstance(node.op, Item) and len(node.args[0].args) == 2:
+        pair = match(jnp.logaddexp, node, tuple(map(array_type, node.args[0].args)))
+        return ("", ()) if pair is None else ("logaddexp", pair)
     return "", ()
-
-
-def _logaddexp(call: Node) -> str:
-    whole = jax.make_jaxpr(jnp.logaddexp)(*(struct(array_type(a)) for a in call.args))
-    return next((str(e.params["call_jaxpr"]) for e in whole.jaxpr.eqns if "call_jaxpr" in e.params), "")
 
 
 def _fills(node: Node) -> bool:
     """Whether a gather puts a number of its own where it reads nothing."""
     return isinstance(node.op, Apply) and node.op.parameters.get("fill_value") is not None
-
-
-def _constant(node: Node) -> float | None:
-    """A number that is part of the program."""
-    while isinstance(node.op, Apply) and node.op.primitive.name == "broadcast_in_dim":
-        node = node.args[0]
-    if isinstance(node.op, Const) and array_type(node).size == 1:
-        return float(np.asarray(node.op.value).reshape(()))
-    return None
 
 
 def _is_bool(node: Node) -> bool:

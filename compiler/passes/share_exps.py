@@ -26,10 +26,9 @@ from plait.compiler.importer import Builder
 from plait.compiler.logsumexp import log_sum_exp, log_sum_exp_along
 from plait.compiler.memo import remembered
 from plait.compiler.passes.simplify import simplify
-from plait.compiler.staged import struct
-from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
-from plait.ir.ops import Apply, Const, Input, Item, array_type, is_op
-from plait.ir.types import ArrayType
+from plait.compiler.stable.match import match
+from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
+from plait.ir.ops import Apply, Const, Item, array_type, is_op
 
 MOST_PARTS = 16  # stacked components that stay arrays of their own: the code grows with their number
 NAMES = frozenset({"_of_two", "_of_parts", "log_sum_exp_along"})  # of the functions that share exponentials
@@ -89,8 +88,13 @@ def _log_sum_exp(node: Node) -> tuple[Node, int] | None:
     if len(axes) != 1 or array_type(a).shape[axes[0]] == 0 or not _is_float(node):
         return None
     keepdims = array_type(node).ndim == array_type(a).ndim
-    written = _written(array_type(a), axes[0], keepdims)
-    return (a, axes[0]) if _same(node, written.output(Role.RESULT), {written.of(Input)[0]: a}) else None
+    written = _logsumexp(axes[0], keepdims)
+    return (a, axes[0]) if match(written, node, (array_type(a),)) == (a,) else None
+
+
+@remembered
+def _logsumexp(axis: int, keepdims: bool) -> Callable[[Any], Any]:
+    return lambda a: logsumexp(a, axis=axis, keepdims=keepdims)
 
 
 def _walked(node: Node, through: Sequence[str], maybe: Sequence[str], to: str) -> Node | None:
@@ -104,44 +108,12 @@ def _walked(node: Node, through: Sequence[str], maybe: Sequence[str], to: str) -
     return node if is_op(node, to) else None
 
 
-@remembered
-def _written(t: ArrayType, axis: int, keepdims: bool) -> Graph:
-    """What jax's `logsumexp` of one array traces to."""
-    builder = Builder()
-    a = builder.add(Input("a", Input.BODY, t))
-    closed = jax.make_jaxpr(lambda a: logsumexp(a, axis=axis, keepdims=keepdims))(struct(t))
-    (result,) = builder.inline(closed, [a])
-    return simplify(with_outputs(builder.nodes, [Output(Role.RESULT, "0", result)]))
-
-
-def _same(node: Node, wanted: Node, pairs: dict[Node, Node]) -> bool:
-    """Whether two nodes compute the same; `pairs` has for nodes of the wanted code what they have to be."""
-    if wanted in pairs:
-        return pairs[wanted] is node
-    pairs[wanted] = node
-    if isinstance(wanted.op, Const):
-        same = isinstance(node.op, Const) and array_type(node).shape == array_type(wanted).shape
-        return same and np.array_equal(np.asarray(node.op.value), np.asarray(wanted.op.value), equal_nan=True)  # type: ignore[attr-defined]
-    if not (isinstance(node.op, Apply) and isinstance(wanted.op, Apply)):
-        return False
-    alike = node.op.primitive is wanted.op.primitive and node.op.params == wanted.op.params
-    return alike and all(_same(a, b, pairs) for a, b in zip(node.args, wanted.args, strict=True))
-
-
 def _is_logaddexp(node: Node) -> bool:
     """Whether a node is what jax's `logaddexp` returns, and is of two components: softplus, of one and 0, is not."""
-    if not isinstance(node.op, Item) or _custom(node.args[0]) not in _logaddexp():
+    args = node.args[0].args if isinstance(node.op, Item) else ()
+    if len(args) != 2 or not _is_float(node) or any(isinstance(a.op, Const) for a in args):
         return False
-    return _is_float(node) and not any(isinstance(a.op, Const) for a in node.args[0].args)
-
-
-@remembered
-def _logaddexp() -> tuple[str | None, ...]:
-    builder = Builder()
-    number = ArrayType(np.dtype("float32"), ())
-    args = [builder.add(Input(name, Input.BODY, number)) for name in "ab"]
-    builder.inline(jax.make_jaxpr(jnp.logaddexp)(*map(struct, (number, number))), args)
-    return tuple(_custom(n) for n in builder.nodes if is_op(n, "custom_jvp_call"))
+    return match(jnp.logaddexp, node, tuple(map(array_type, args))) is not None
 
 
 # -- where components are ---------------------------------------------------------------------------------------
