@@ -32,8 +32,7 @@ CLASSES = (MultivariateNormal,)
 def log_normal(covariance: Array, r: Array) -> Array:
     """The log density of a vector r around 0, in nats; NaN where the matrix has no Cholesky factor."""
     factor = jnp.linalg.cholesky(covariance)
-    z = jax.lax.linalg.triangular_solve(factor, r[:, None], left_side=True, lower=True)[:, 0]
-    return -0.5 * jnp.dot(z, z) - jnp.sum(jnp.log(jnp.diagonal(factor))) - 0.5 * len(r) * math.log(2 * math.pi)
+    return _value(factor, jax.lax.linalg.triangular_solve(factor, r[:, None], left_side=True, lower=True)[:, 0])
 
 
 @log_normal.defjvp
@@ -45,9 +44,13 @@ def _log_normal_jvp(primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tupl
     z = jnp.dot(root, r, precision=precise)
     alpha = jnp.dot(z, root, precision=precise)
     inverse = jnp.dot(root.T, root, precision=precise)
-    value = -0.5 * jnp.dot(z, z) - jnp.sum(jnp.log(jnp.diagonal(factor))) - 0.5 * len(r) * math.log(2 * math.pi)
     slope = 0.5 * (alpha[:, None] * alpha - inverse)
-    return value, jnp.sum(slope * change) - jnp.dot(alpha, of_r)
+    return _value(factor, z), jnp.sum(slope * change) - jnp.dot(alpha, of_r)
+
+
+def _value(factor: Array, z: Array) -> Array:
+    """The log density, in nats, where ``L z = r``."""
+    return -0.5 * jnp.dot(z, z) - jnp.sum(jnp.log(jnp.diagonal(factor))) - 0.5 * len(z) * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
