@@ -27,7 +27,7 @@ from plait.compiler.importer import Builder
 from plait.compiler.staged import struct
 from plait.ir.errors import InternalError
 from plait.ir.graph import Node
-from plait.ir.ops import Apply, array_type
+from plait.ir.ops import Apply, Const, array_type
 from plait.ir.types import ArrayType, Shape
 
 Array = Any
@@ -50,6 +50,12 @@ class Block:
     index: Node
     coefficient: Node | None
     k: int
+
+    @property
+    def fixed(self) -> np.ndarray | None:
+        """The k positions that all rows read, whatever the data; None where rows differ or other data may differ."""
+        positions = self.index.op.value if isinstance(self.index.op, Const) else None
+        return None if positions is None or len(positions) != 1 else np.asarray(positions)[0]
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from plait.compiler.rules.parameters import runs
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
 from plait.ir.graph import Node
-from plait.ir.ops import Apply, Const, array_type
+from plait.ir.ops import Apply, array_type
 
 CLASSES = (Normal, LogNormal)
 WORTH = 0.8  # of the rows' cost is the most that cells may cost
@@ -187,7 +187,7 @@ class NormalFit:
 
     def _columns(self, b: int, block: Block, frontier: Sequence[Node]) -> list[_Column]:
         positions, source = self.values[block.index], self.place[frontier[block.source]]
-        is_local = len(positions) > 1 or not isinstance(block.index.op, Const)  # other data may have other positions
+        is_local = block.fixed is None
         if is_local:
             positions = np.broadcast_to(positions, (self.term.n, block.k))
         return [_Column(b, j, source, positions[:, j], is_local) for j in range(block.k)]

@@ -18,7 +18,6 @@ import numpy as np
 import numpyro.distributions as dist
 
 from plait.compiler.analysis.cells import LayoutChangedError, bucket
-from plait.compiler.analysis.linear import Block
 from plait.compiler.analysis.log_of import log_of
 from plait.compiler.analysis.row_form import Leaf, RowForm, computed, row_form
 from plait.compiler.kernels.rows import LeafData, Read, RowStatistics, count_distinct
@@ -43,7 +42,7 @@ from plait.compiler.rules.term import Fusion, Refused, Scope, Term
 from plait.compiler.stable.facts import PROBIT
 from plait.compiler.stable.rewriting import first_fact, primitives
 from plait.ir.graph import Node, ancestors
-from plait.ir.ops import Const, array_type
+from plait.ir.ops import array_type
 from plait.ir.types import ArrayType
 
 FEWER = 0.7  # distinct rows than rows, at most
@@ -299,7 +298,7 @@ class _Fit:
 
     def _gains(self) -> bool:
         """Whether something is gained though each row is evaluated: by the loss, or by a design with the rows last."""
-        designs = [b for leaf in self.form.leaves if leaf.form for b in leaf.form.blocks if not _is_read(b)]
+        designs = [b for leaf in self.form.leaves if leaf.form for b in leaf.form.blocks if b.fixed is not None]
         return not isinstance(self.loss, AsWritten | Squares) or any(b.coefficient is not None for b in designs)
 
     def _kernel(self, size: int, distinct: bool, positions: Sequence[np.ndarray] = ()) -> RowStatistics:
@@ -336,14 +335,14 @@ class _Fit:
             fixed: list[tuple[int, int]] = []
             design: list[tuple[int, int]] = []
             gathers: list[tuple[int, int, int]] = []
-            for block, (k, is_read, has) in zip(leaf.form.blocks, data.blocks, strict=True):
+            for block, (k, _, has) in zip(leaf.form.blocks, data.blocks, strict=True):
                 source = place[leaf.form.frontier[block.source]]
-                if is_read:
+                if block.fixed is None:
                     for _ in range(k):
                         gathers.append((source, next(slots), coefficient if has else -1))
                         coefficient += has
                 else:
-                    (design if has else fixed).extend((source, int(x)) for x in _constant(block))
+                    (design if has else fixed).extend((source, int(x)) for x in block.fixed)
             mine = data.has_offset and not (i == 0 and self.takes_offset)
             readings.append(Reading(leaf.node, -1, runs(fixed), runs(design), tuple(gathers), offset if mine else -1))
             offset += mine
@@ -382,7 +381,7 @@ def _arrays(leaf: Leaf) -> list[Node]:
         return []
     arrays = [] if leaf.form.offset is None else [leaf.form.offset]
     for b in leaf.form.blocks:
-        arrays += [b.index] if _is_read(b) else []
+        arrays += [b.index] if b.fixed is None else []
         arrays += [] if b.coefficient is None else [b.coefficient]
     return arrays
 
@@ -390,22 +389,8 @@ def _arrays(leaf: Leaf) -> list[Node]:
 def _leaf_data(leaf: Leaf) -> LeafData:
     if leaf.form is None:
         return LeafData(False, ())
-    blocks = tuple((b.k, _is_read(b), b.coefficient is not None) for b in leaf.form.blocks)
+    blocks = tuple((b.k, b.fixed is None, b.coefficient is not None) for b in leaf.form.blocks)
     return LeafData(_has_offset(leaf), blocks)
-
-
-def _is_read(block: Block) -> bool:
-    """Whether rows read different entries, or other data may make them."""
-    return not isinstance(block.index.op, Const) or len(_constant_value(block)) > 1
-
-
-def _constant(block: Block) -> np.ndarray:
-    return _constant_value(block)[0]
-
-
-def _constant_value(block: Block) -> np.ndarray:
-    assert isinstance(block.index.op, Const)
-    return np.asarray(block.index.op.value)
 
 
 __all__ = ["CLASSES", "RowTerms", "rows", "rows_of"]

@@ -61,6 +61,16 @@ class Predictor:
             return [np.asarray(x) for x in evaluate(Graph(tuple(self.builder.nodes)), self.given, nodes)]
 
 
+def test_which_positions_all_rows_read() -> None:
+    """Those that data decide are not fixed, be they the same today."""
+
+    def fixed(code: Code) -> list[list[int] | None]:
+        return [None if b.fixed is None else b.fixed.tolist() for b in Predictor(code).form().blocks]
+
+    assert fixed(lambda v, d: d["X"] @ v["b"] + v["a"]) == [[0, 1, 2], [0]]
+    assert fixed(lambda v, d: v["t"][d["g"]] + v["t"][d["k"]]) == [None, None]
+
+
 EXPRESSIONS: dict[str, Code] = {
     "scalar": lambda v, d: v["a"] + 0 * d["x"],
     "offset": lambda v, d: d["x"] - v["a"],
