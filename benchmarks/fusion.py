@@ -24,12 +24,10 @@ sets it.
 
 from __future__ import annotations
 
-import argparse
-import json
+import functools
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -39,24 +37,22 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax.scipy.special import logsumexp
-from rich.console import Console
 from side_by_side import (
-    ROUNDS,
     Array,
     Data,
     Hand,
     Model,
-    Record,
+    arguments,
     by_place,
     prepared,
     ratio,
+    report,
     require_agreement,
-    table,
 )
 from sklearn.datasets import load_diabetes, load_digits
 from statsmodels.datasets import anes96, fair, randhie, star98
 
-from plait.timing import PLACES, Prepared, measure
+from plait.timing import PLACES, Prepared
 
 ROUNDING = 3000  # units of the last place that value and gradient may differ by, relative to the largest entry
 
@@ -422,11 +418,11 @@ def densities(case: Case, drawn: Data) -> dict[str, Prepared]:
     return found
 
 
-def measured(model: str, rounds: int) -> list[Record]:
-    case = CASES[model]
-    drawn = case.data(np.random.default_rng(0))
-    rows = len(next(iter(drawn.values())))
-    return [{"model": model, "n": rows, **record} for record in measure(densities(case, drawn), rounds)]
+def cases(models: Sequence[str]) -> Iterator[tuple[str, int, Callable[[], dict[str, Prepared]]]]:
+    """Of these models: the name, the number of rows, and what prepares the densities."""
+    for model in models:
+        drawn = CASES[model].data(np.random.default_rng(0))
+        yield model, len(next(iter(drawn.values()))), functools.partial(densities, CASES[model], drawn)
 
 
 def summary(records: Sequence[Mapping[str, Any]]) -> str:
@@ -447,23 +443,8 @@ def summary(records: Sequence[Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Prints the table and the summary."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(CASES), metavar="NAME", default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--x64", action="store_true", help="in float64 instead of float32")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
-    options: Any = parser.parse_args()
-    jax.config.update("jax_enable_x64", options.x64)
-    records: list[Record] = []
-    console = Console(width=140)
-    with console.status("measuring") as status:
-        for model in options.models:
-            status.update(model)
-            records += measured(model, options.rounds)
-            if options.json:  # after each, as the whole takes minutes
-                options.json.write_text(json.dumps(records, indent=1))
-    console.print(table(records))
-    console.print(summary(records))
+    options: Any = arguments(__doc__, CASES).parse_args()
+    print(summary(report(options, cases(options.models))))
 
 
 if __name__ == "__main__":

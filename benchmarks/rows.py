@@ -20,41 +20,35 @@ theirs.
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
-from rich.console import Console
 from side_by_side import (
-    ROUNDS,
     Array,
     Data,
     Hand,
     Model,
-    Record,
     Statistics,
+    arguments,
     half_normal_prior,
     least_squares,
     normal_around,
     normal_prior,
     normal_rows,
     prepared,
+    report,
     require_agreement,
     squares_around,
-    table,
 )
 
-from plait.timing import Prepared, measure
+from plait.timing import Prepared
 
 SIZES = (1000, 10_000, 100_000, 1_000_000)
 
@@ -243,26 +237,19 @@ def densities(case: Case, n: int) -> dict[str, Prepared]:
     return found
 
 
+def cases(options: Any) -> Iterator[tuple[str, int, Callable[[], dict[str, Prepared]]]]:
+    """Of the chosen models: the name, the number of rows, and what prepares the densities."""
+    for model in options.models:
+        for n in CASES[model].rows or options.sizes:
+            yield model, n, functools.partial(densities, CASES[model], n)
+
+
 def main() -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, CASES)
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="rows of normal and regression")
-    parser.add_argument("--models", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--x64", action="store_true", help="in float64 instead of float32")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options: Any = parser.parse_args()
-    jax.config.update("jax_enable_x64", options.x64)
-    records: list[Record] = []
-    console = Console(width=140)
-    with console.status("measuring") as status:
-        for model in options.models:
-            for n in CASES[model].rows or options.sizes:
-                status.update(f"{model}, N = {n:,}")
-                records += [{"model": model, "n": n, **r} for r in measure(densities(CASES[model], n), options.rounds)]
-    console.print(table(records))
-    if options.json:
-        options.json.write_text(json.dumps(records, indent=1))
+    report(options, cases(options))
 
 
 if __name__ == "__main__":

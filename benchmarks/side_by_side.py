@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
+import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from numpyro.infer.util import initialize_model
+from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # this checkout, whichever is installed
 
 import plait
-from plait.timing import CLOCKS, START, Prepared
+from plait.timing import CLOCKS, START, Prepared, measure
 
 Array = Any
 Data = dict[str, np.ndarray]
@@ -153,6 +156,31 @@ def squares_around(s: Statistics, coefficients: Array) -> Array:
 
 
 # -- the table --------------------------------------------------------------------------------------------
+
+
+def arguments(about: str | None, models: Iterable[str]) -> argparse.ArgumentParser:
+    """What a program takes that measures these models."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=list(models), metavar="NAME", default=list(models))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--x64", action="store_true", help="in float64 instead of float32")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    return parser
+
+
+def report(options: Any, cases: Iterable[tuple[str, int, Callable[[], Mapping[str, Prepared]]]]) -> list[Record]:
+    """Measures the densities of each model and number of rows, and prints the table."""
+    jax.config.update("jax_enable_x64", options.x64)
+    records: list[Record] = []
+    console = Console(width=140)
+    with console.status("measuring") as status:
+        for model, n, densities in cases:
+            status.update(f"{model}, N = {n:,}")
+            records += [{"model": model, "n": n, **record} for record in measure(densities(), options.rounds)]
+            if options.json:  # after each, as the whole takes minutes
+                options.json.write_text(json.dumps(records, indent=1))
+    console.print(table(records))
+    return records
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> Table:
