@@ -19,9 +19,9 @@ from plait.compiler import jax_compat as compat
 from plait.compiler.analysis.frontier import moves
 from plait.compiler.importer import Builder
 from plait.compiler.stable.functions import softplus
-from plait.compiler.stable.match import match, number
+from plait.compiler.stable.match import logaddexp_of, match, number
 from plait.ir.graph import Node, make
-from plait.ir.ops import Apply, Item, array_type
+from plait.ir.ops import Apply, array_type
 from plait.ir.types import ArrayType
 
 EXP, SOFTPLUS = "exp", "softplus"
@@ -172,10 +172,8 @@ def _called(node: Node) -> tuple[str, tuple[Node, ...]]:
     """The name of a node's primitive and its arguments; "logaddexp" for jax's own."""
     if isinstance(node.op, Apply):
         return node.op.primitive.name, node.args
-    if isinstance(node.op, Item) and len(node.args[0].args) == 2:
-        pair = match(jnp.logaddexp, node, tuple(map(array_type, node.args[0].args)))
-        return ("", ()) if pair is None else ("logaddexp", pair)
-    return "", ()
+    pair = logaddexp_of(node)
+    return ("", ()) if pair is None else ("logaddexp", pair)
 
 
 def _fills(node: Node) -> bool:

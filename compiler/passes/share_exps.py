@@ -26,9 +26,9 @@ from plait.compiler.importer import Builder
 from plait.compiler.logsumexp import log_sum_exp, log_sum_exp_along
 from plait.compiler.memo import remembered
 from plait.compiler.passes.simplify import simplify
-from plait.compiler.stable.match import match
+from plait.compiler.stable.match import logaddexp_of, match
 from plait.ir.graph import Graph, Node, make, renamed_outputs, with_outputs
-from plait.ir.ops import Apply, Const, Item, array_type, is_op
+from plait.ir.ops import Apply, Const, array_type, is_op
 
 MOST_PARTS = 16  # stacked components that stay arrays of their own: the code grows with their number
 NAMES = frozenset({"_of_two", "_of_parts", "log_sum_exp_along"})  # of the functions that share exponentials
@@ -44,8 +44,9 @@ def share_exps(graph: Graph) -> Graph:
         if found is not None:
             env[node] = _shared(builder, node, env[found[0]], found[1])
             continue
-        if _is_logaddexp(node):
-            env[node] = builder.code(log_sum_exp, [env[a] for a in node.args[0].args], node.loc)
+        two = _added(node)
+        if two is not None:
+            env[node] = builder.code(log_sum_exp, [env[a] for a in two], node.loc)
             continue
         op = node.op.with_bodies([share_exps(body) for body in node.op.bodies])
         env[node] = node if op is node.op and args == node.args else make(op, args, node.loc)
@@ -108,12 +109,10 @@ def _walked(node: Node, through: Sequence[str], maybe: Sequence[str], to: str) -
     return node if is_op(node, to) else None
 
 
-def _is_logaddexp(node: Node) -> bool:
-    """Whether a node is what jax's `logaddexp` returns, and is of two components: softplus, of one and 0, is not."""
-    args = node.args[0].args if isinstance(node.op, Item) else ()
-    if len(args) != 2 or not _is_float(node) or any(isinstance(a.op, Const) for a in args):
-        return False
-    return match(jnp.logaddexp, node, tuple(map(array_type, args))) is not None
+def _added(node: Node) -> tuple[Node, ...] | None:
+    """The two components of jax's `logaddexp`; softplus, of one and 0, is none."""
+    two = logaddexp_of(node)
+    return None if two is None or not _is_float(node) or any(isinstance(a.op, Const) for a in two) else two
 
 
 # -- where components are ---------------------------------------------------------------------------------------

@@ -10,14 +10,15 @@ from inspect import signature
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.importer import Builder
 from plait.compiler.memo import remembered
 from plait.compiler.staged import struct
 from plait.ir.graph import Node
-from plait.ir.ops import Apply, Const, Input, Item, array_type
-from plait.ir.types import ArrayType
+from plait.ir.ops import Apply, Const, Input, Item, array_type, is_op
+from plait.ir.types import ArrayType, Shape
 
 Found = dict[Node, Node]  # from the variables of a pattern to nodes of the graph
 _COMMUTATIVE = frozenset({"add", "mul", "max", "min"})
@@ -36,6 +37,20 @@ def match(expression: Callable[..., Any], node: Node, types: Sequence[ArrayType]
     variables, pattern = _pattern(expression, tuple(types))
     found = _unified(pattern, node, {})
     return None if found is None else tuple(found[v] for v in variables)
+
+
+def logaddexp_of(node: Node) -> tuple[Node, ...] | None:
+    """The two arguments of jax's ``logaddexp`` where a node computes it, else None."""
+    if not isinstance(node.op, Item) or not is_op(node.args[0], "custom_jvp_call") or len(node.args[0].args) != 2:
+        return None
+    out, types = array_type(node), tuple(map(array_type, node.args[0].args))
+    fits = all(t.dtype == out.dtype and _broadcasts(t.shape, out.shape) for t in types)
+    return match(jnp.logaddexp, node, types) if fits else None
+
+
+def _broadcasts(shape: Shape, to: Shape) -> bool:
+    same_rank = len(shape) in (0, len(to))
+    return same_rank and all(m in (1, n) for m, n in zip(shape, to, strict=False))
 
 
 @remembered
@@ -101,4 +116,4 @@ def _keeps_number(node: Node) -> bool:
     return to_float or node.op.primitive.name == "broadcast_in_dim"
 
 
-__all__ = ["match", "number"]
+__all__ = ["logaddexp_of", "match", "number"]
