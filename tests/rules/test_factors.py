@@ -590,7 +590,17 @@ def test_a_scalar_counts_once_for_each_row() -> None:
 # -- near misses ---------------------------------------------------------------------------------------------
 
 CANONICAL = f"its {N} rows are not sums of squares, multiples, exp or log(1 + exp) of an affine expression"
+
+
+@jax.custom_jvp
+def product(columns, b):
+    return b @ columns
+
+
+product.defjvps(lambda t, _, columns, b: b @ t, lambda t, _, columns, b: t @ columns)
+
 NEAR = {
+    "the user's own function of two": (lambda v, d: jnp.sum(product(d["X"].T, v["b"])), B, CANONICAL),
     "a third power": (lambda v, d: jnp.sum(residual(v, d) ** 3), B, CANONICAL),
     "an absolute value": (lambda v, d: -jnp.sum(jnp.abs(residual(v, d))), B, CANONICAL),
     "two residuals": (lambda v, d: jnp.dot(residual(v, d), residual(v, d) + v["a"]), B | {"a": ()}, None),
