@@ -18,7 +18,7 @@ from plait.compiler.variants import observed_names
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.graph import Graph
 from plait.ir.ops import Param, array
-from plait.ir.types import Shape
+from plait.ir.types import ArrayType, Shape
 from plait.runtime import params as param_sites
 from plait.runtime.bound import Params
 from plait.runtime.boundary import given_sites
@@ -219,9 +219,18 @@ class CompiledModel(Densities):
     def explain(self) -> Explanation:
         """What you wrote, what is evaluated, at which cost, and why rows were not fused; print it."""
         data = None if any(map(is_tracer, self._data)) else self._data
-        return explain(self._program.history, self.certificate, self._program.notes, data)
+        with jax.enable_x64(_is_wide(self.graph)):  # as when it was compiled: the rules are asked again
+            return explain(self._program.history, self.certificate, self._program.notes, data)
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())
         observed = ", ".join(observed_names(self._program.model))
         return f"CompiledModel(latents: {latents or 'none'}; observed: {observed or 'none'})"
+
+
+def _is_wide(graph: Graph) -> bool:
+    """Whether a graph was traced with 64 bits."""
+    return any(isinstance(node.type, ArrayType) and str(node.type.dtype) in _WIDE for node in graph)
+
+
+_WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
