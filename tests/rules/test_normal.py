@@ -133,7 +133,7 @@ def test_masked_rows_may_hold_anything(name: str, scale) -> None:
     data = {"y": np.where(mask, E, np.nan), "g": G, "mask": mask}
     shapes = {"t": (5,), "s": () if scale is common else (5,)}
     rows = Rows(by_group, scale, shapes, data)
-    check(rows, [rows.draw(RNG)], np.float64)
+    check(rows, [rows.draw(np.random.default_rng(3))], np.float64)
 
 
 # -- shapes of models that the random ones do not have ------------------------------------------------------
@@ -146,7 +146,7 @@ def test_parameters_over_a_plate_of_two_dimensions(scale, dtype: type) -> None:
     shape = (5,) if scale(np, {"s": np.zeros(5)}, {"k": 1}).ndim == 2 else ()
     data = {"y": RNG.normal(size=(40, 5)), "k": RNG.uniform(1, 2, (40, 1)), "x": RNG.normal(size=(40, 1))}
     rows = Rows(lambda xp, v, d: v["t"] + d["x"] * v["u"], scale, {"t": (5,), "u": (5,), "s": shape}, data)
-    check(rows, list(points(rows, RNG)), dtype)
+    check(rows, list(points(rows, np.random.default_rng(4))), dtype)
 
 
 def test_rows_of_a_table_as_one_event() -> None:
@@ -165,7 +165,7 @@ def test_pairs_that_do_not_all_occur() -> None:
         {"p": (40,), "i": (30,), "s": ()},
         {"y": RNG.normal(size=800), "person": person, "item": item},
     )
-    check(rows, [rows.draw(RNG)], np.float64)
+    check(rows, [rows.draw(np.random.default_rng(3))], np.float64)
 
 
 def test_no_columns_and_no_mean() -> None:
@@ -241,7 +241,7 @@ def test_gradients_by_finite_differences() -> None:
     rows = random_rows(3)
     with jax.enable_x64(True):
         pair = Pair(rows, np.float64)
-        point = rows.draw(RNG)
+        point = rows.draw(np.random.default_rng(2))
         check_grads(pair.fused.log_joint, (point,), order=1, modes=["fwd", "rev"], rtol=1e-6)
         got, wanted = (jax.hessian(c.log_joint)(point) for c in (pair.fused, pair.plain))
         largest = max(np.abs(x).max() for x in jax.tree.leaves(wanted))
