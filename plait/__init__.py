@@ -26,13 +26,13 @@ from plait.runtime.compile_elbo import elbo
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
 from plait.runtime.elbo import Elbo
-from plait.runtime.summary import summary
+from plait.runtime.summary import diagnose, summary
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
     "MissingExtraError", "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile",
-    "deterministic", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
+    "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
     "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -33,6 +34,7 @@ def to_arviz(
     prior_draws: int = 500,
     log_likelihood: bool = True,
     coords: Mapping[str, Sequence[Any]] | None = None,
+    dims: Mapping[str, Sequence[str]] | None = None,
 ) -> Any:
     """The draws as ArviZ holds them: InferenceData before its 1.0, a DataTree from then on.
 
@@ -46,18 +48,20 @@ def to_arviz(
         key: a jax random key for what is predicted.
         prior_draws: how many draws of the prior; 0 for none.
         log_likelihood: whether to add the log likelihood of each observation (nats), unscaled: draws × observations
-            numbers.
-        coords: by plate the labels of its elements, default 0, 1, …
+            numbers. Factors are no observations, and a masked one has 0.
+        coords: by plate, or name of `dims`, the labels of its elements, default 0, 1, …
+        dims: by site the names of its axes, all of them, where the plates' are not what you want or events have some.
 
     Raises:
         MissingExtraError: arviz is not installed.
         ModelError: a site has no prior draws (`prior_draws=0` does without), or the log likelihood is too large.
-        ValueNamesError: `coords` has an unknown plate, or not as many labels as it has elements.
+        ValueNamesError: `coords` has an unknown plate, or not as many labels as it has elements; `dims` an unknown
+            site, or not as many names as it has axes.
     """
     if compiled is None:
-        if key is not None or coords:
-            raise ValueError("key and coords need the model: to_arviz(draws, compiled, ...)")
-        return _made({"posterior": draws.values, "sample_stats": draws.stats}, {}, {})
+        if key is not None or coords or dims:
+            raise ValueError("key, coords and dims need the model: to_arviz(draws, compiled, ...)")
+        return _made({"posterior": draws.values, "sample_stats": draws.stats}, {}, {}, _attributes(draws))
     groups = {
         "posterior": draws.values,
         "sample_stats": draws.stats,
@@ -67,8 +71,9 @@ def to_arviz(
     }
     if key is not None:
         groups |= predictions(draws, compiled, key, prior_draws)
-    labels = _labels(compiled, coords or {})
-    return _made(groups, _named_axes(compiled.dims, groups, labels), labels)
+    axes = compiled.dims | _own_dims(compiled, dims or {})
+    labels = _labels(compiled, axes, coords or {})
+    return _made(groups, _named_axes(axes, groups, labels), labels, _attributes(draws))
 
 
 def constant_data(compiled: CompiledModel) -> dict[str, np.ndarray]:
@@ -115,11 +120,22 @@ def predictions(draws: Draws, compiled: CompiledModel, key: Any, prior_draws: in
 # -- axes -----------------------------------------------------------------------------------------------
 
 
-def _labels(compiled: CompiledModel, coords: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+def _own_dims(compiled: CompiledModel, dims: Mapping[str, Sequence[str]]) -> dict[str, Dims]:
+    shapes = compiled.site_shapes
+    unknown_names(dims.keys(), list(shapes), "site")
+    for name, axes in dims.items():
+        if isinstance(axes, str) or len(axes) != len(shapes[name]):
+            raise ValueNamesError(f"site {name!r} has shape {shapes[name]}, got the names {axes!r} for its axes")
+    return {name: tuple(axes) for name, axes in dims.items()}
+
+
+def _labels(
+    compiled: CompiledModel, axes: Mapping[str, Dims], coords: Mapping[str, Sequence[Any]]
+) -> dict[str, np.ndarray]:
     """The labels of each plate's elements; not of a plate that has several sizes."""
     sizes: dict[str, set[int]] = {}
     shapes = compiled.site_shapes
-    for name, dims in compiled.dims.items():
+    for name, dims in axes.items():
         for plate, n in zip(dims, shapes[name], strict=True):
             if plate is not None:
                 sizes.setdefault(plate, set()).add(n)
@@ -142,7 +158,22 @@ def _named_axes(
     }  # fmt: skip
 
 
-def _made(groups: Mapping[str, Values], dims: Mapping[str, Sequence[str]], coords: Mapping[str, Any]) -> Any:
+def _attributes(draws: Draws) -> dict[str, Any]:
+    """What ArviZ keeps beside the draws."""
+    found: dict[str, Any] = {"inference_library": "plait", "inference_library_version": version("plait")}
+    if draws.log_evidence is not None:
+        found["log_evidence"] = draws.log_evidence
+    if draws.log_evidence_error is not None:
+        found["log_evidence_error"] = draws.log_evidence_error
+    return found
+
+
+def _made(
+    groups: Mapping[str, Values],
+    dims: Mapping[str, Sequence[str]],
+    coords: Mapping[str, Any],
+    attributes: Mapping[str, Any],
+) -> Any:
     az = installed_arviz()
     named = {
         group: {_in_file(name): x for name, x in values.items()} for group, values in groups.items() if values
@@ -151,8 +182,11 @@ def _made(groups: Mapping[str, Values], dims: Mapping[str, Sequence[str]], coord
     labels = {_in_file(plate): x for plate, x in coords.items()}
     with quiet():
         if before_1(az):
-            return az.from_dict(**named, dims=axes, coords=labels)
-        return az.from_dict(named, dims=axes, coords=labels)
+            found = az.from_dict(**named, dims=axes, coords=labels)
+        else:
+            found = az.from_dict(named, dims=axes, coords=labels)
+        found["posterior"].attrs.update(attributes)
+        return found
 
 
 def _in_file(name: str) -> str:
@@ -184,14 +218,14 @@ def before_1(az: Any) -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Without ArviZ's warnings, above all of single chains and constant entries: those cells are NaN."""
-    logger = logging.getLogger("arviz")
-    disabled, logger.disabled = logger.disabled, True  # its level would be set anew where ArviZ is imported inside
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # ArviZ's logger is its own object, which no name finds
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.disabled = disabled
+        logging.disable(disabled)
 
 
 __all__ = ["before_1", "installed_arviz", "log_likelihood_fits", "quiet", "to_arviz"]

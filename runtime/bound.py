@@ -124,8 +124,8 @@ class Bound:
             )
         return self._params
 
-    def _vector(self, z: Any) -> Any:
-        return flat_vector(z, self.dim, self.dtype, batched=False)
+    def _vector(self, z: Any, what: str = "the flat vector") -> Any:
+        return flat_vector(z, self.dim, self.dtype, batched=False, what=what)
 
     def _at(self, values: Mapping[str, Any]) -> Self:
         """This model, or the one in which the observed sites that `values` names are free."""

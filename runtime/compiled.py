@@ -73,7 +73,7 @@ class CompiledModel(Densities):
         if not is_tracer(found) and not bool(jnp.all(found)):
             raise ModelError(
                 f"no starting point with finite log density and gradient in {TRIES} draws from "
-                f"({-RADIUS}, {RADIUS}); look at log_prob_terms at values of your own"
+                f"({-RADIUS}, {RADIUS}); find_nonfinite(z) says why there is none at a z"
             )
         return jnp.reshape(points, (*shape, self.dim))
 

@@ -97,7 +97,7 @@ class Densities(Spaces):
     def hvp(self, z: Any, v: Any, params: Params | None = None, *, jacobian: bool = True) -> Any:
         """The Hessian of `log_density` times a vector v of shape (dim,), at the cost of a few gradients."""
         at = self._summing(jacobian, False)
-        return at._program.hvp(at._density_known, self._given(params), self._vector(z), self._vector(v))
+        return at._program.hvp(at._density_known, self._given(params), self._vector(z), self._vector(v, "the vector v"))
 
     def log_prior(self, z: Any, params: Params | None = None, *, jacobian: bool = True) -> Any:
         """Log density of the latents alone (nats, a scalar): of what `sample` draws.

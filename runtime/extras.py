@@ -9,7 +9,7 @@ from typing import Any
 from plait.ir.errors import MissingExtraError
 
 # pyproject.toml's optional dependencies; NumPyro is none, and comes with plait itself.
-_EXTRA_OF = dict.fromkeys(("arviz", "blackjax", "dynesty", "emcee", "nutpie", "optax"), "samplers")
+_EXTRA_OF = dict.fromkeys(("arviz", "arviz_stats", "blackjax", "dynesty", "emcee", "nutpie", "optax"), "samplers")
 
 
 def optional(module: str) -> Any:

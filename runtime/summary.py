@@ -9,6 +9,7 @@ import numpy as np
 
 from plait.runtime.arviz_data import before_1, installed_arviz, quiet
 from plait.runtime.draws import Draws
+from plait.runtime.extras import optional
 from plait.runtime.names import entry_names
 
 DataFrame = Any  # pandas comes with ArviZ, and has no types
@@ -17,6 +18,9 @@ DataFrame = Any  # pandas comes with ArviZ, and has no types
 # r-hat the chains disagree, below this ess r-hat and ess themselves are unreliable.
 R_HAT_MAX = 1.01
 ESS_PER_CHAIN = 100
+# Vehtari, Simpson, Gelman, Yao, Gabry (2024), Pareto smoothed importance sampling: above this estimates do not converge
+# at any practical number of draws.
+PARETO_K_MAX = 0.7
 
 
 def summary(draws: Draws, *, hdi_prob: float = 0.94) -> DataFrame:
@@ -47,15 +51,21 @@ def summary(draws: Draws, *, hdi_prob: float = 0.94) -> DataFrame:
     return table[["mean", "sd", low, high, *diagnostics]]
 
 
-def diagnose(draws: Draws, table: DataFrame, *, max_treedepth: int | None = None) -> list[str]:
+def diagnose(draws: Draws, table: DataFrame = None, *, max_treedepth: int | None = None) -> list[str]:
     """What is wrong with the draws, a sentence each; none when nothing is.
 
     Args:
         draws: of a sampler.
-        table: their `summary`.
+        table: their `summary`; computed where it is not given.
         max_treedepth: the sampler's bound, to count the trajectories that it cut short.
     """
+    table = summary(draws) if table is None else table
     found = []
+    if (k := _pareto_k(draws)) is not None and not k <= PARETO_K_MAX:
+        found.append(
+            f"the draws are of an approximation, and their importance weights have Pareto k = {k:.2f} (reliable up to "
+            f"{PARETO_K_MAX}): it is far from the posterior, whatever ess and r_hat say; use a sampler"
+        )
     total = draws.chains * draws.draws
     if n := draws.divergences:
         found.append(
@@ -70,9 +80,24 @@ def diagnose(draws: Draws, table: DataFrame, *, max_treedepth: int | None = None
     ess = table[["ess_bulk", "ess_tail"]].min(axis=1)
     if len(low := ess[ess < few]):
         found.append(f"the effective sample size is below {few} for {_worst(low, largest=False)}: draw more")
-    if draws.chains == 1:
+    if draws.chains == 1 and k is None and draws.log_evidence is None:  # independent draws need no r_hat
         found.append("r_hat needs two chains or more")
     return found
+
+
+def _pareto_k(draws: Draws) -> float | None:
+    """Of the importance weights of an approximation's draws; None for a sampler that has none."""
+    if "pareto_k" in draws.stats:
+        return float(np.max(draws.stats["pareto_k"]))
+    if "log_importance_ratio" not in draws.stats:
+        return None
+    weights = np.asarray(draws.stats["log_importance_ratio"], np.float64).ravel()
+    if np.ptp(weights) < 1e-6:  # exact: there is no tail to fit
+        return -np.inf
+    az = installed_arviz()
+    with quiet():
+        fit = az.psislw if before_1(az) else optional("arviz_stats.base").array_stats.psislw
+        return float(fit(weights)[1])
 
 
 def _arviz_summary(entries: np.ndarray, hdi_prob: float) -> DataFrame:

@@ -64,7 +64,8 @@ class Laplace:
         approximate = -0.5 * (noise**2).sum(axis=1) - 0.5 * dim * math.log(2 * math.pi) - half_log_det
         stats = {"log_density": target, "log_importance_ratio": target - approximate}
         by_chain = {name: values.reshape(chains, draws) for name, values in stats.items()}
-        return constrained_draws(model, z.reshape(chains, draws, dim), by_chain)
+        evidence = self.log_evidence, math.nan
+        return constrained_draws(model, z.reshape(chains, draws, dim), by_chain, evidence)
 
 
 def laplace_at(compiled: CompiledModel, mode: Mode) -> Laplace:

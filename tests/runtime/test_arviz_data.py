@@ -201,3 +201,25 @@ def test_an_improper_prior_has_no_prior_draws():
         plait.to_arviz(draws, compiled, key=jax.random.key(0))
     data = plait.to_arviz(draws, compiled, key=jax.random.key(0), prior_draws=0)
     assert data["posterior_predictive"]["y"].shape == (1, 4)
+
+
+def test_axes_of_events_get_names_and_labels(compiled, draws):
+    data = plait.to_arviz(
+        draws,
+        compiled,
+        dims={"weights": ["groups", "topic"]},
+        coords={"topic": list("pqrs")},
+    )
+    assert data["posterior"]["weights"].dims == ("chain", "draw", "groups", "topic")
+    assert_array_equal(data["posterior"].coords["topic"], list("pqrs"))
+    with pytest.raises(ValueNamesError, match=r"site 'weights' has shape \(3, 4\), got the names \['topic'\]"):
+        plait.to_arviz(draws, compiled, dims={"weights": ["topic"]})
+    with pytest.raises(ValueNamesError, match="there is no site 'weight'; did you mean 'weights'"):
+        plait.to_arviz(draws, compiled, dims={"weight": ["topic"]})
+
+
+def test_the_evidence_is_kept(compiled):
+    draws = constrained_draws(compiled, np.zeros((1, 4, compiled.dim)), {}, (-3.5, 0.1))
+    attributes = plait.to_arviz(draws)["posterior"].attrs
+    assert (attributes["log_evidence"], attributes["log_evidence_error"]) == (-3.5, 0.1)
+    assert attributes["inference_library"] == "plait"

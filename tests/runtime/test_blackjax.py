@@ -251,6 +251,18 @@ def test_one_chain_has_no_r_hat():
     assert diagnose(draws, table) == ["r_hat needs two chains or more"]
 
 
+def test_a_poor_approximation_is_told_by_its_weights():
+    rng = np.random.default_rng(0)
+    draws = made_up_draws(n=1000)
+    poor = plait.Draws(draws.values, draws.unconstrained, {"log_importance_ratio": 3 * rng.standard_cauchy((4, 1000))})
+    assert "Pareto k = " in diagnose(poor)[0]
+    good = plait.Draws(draws.values, draws.unconstrained, {"log_importance_ratio": 0.1 * rng.normal(size=(4, 1000))})
+    exact = plait.Draws(draws.values, draws.unconstrained, {"log_importance_ratio": np.full((4, 1000), 2.0)})
+    assert diagnose(good) == diagnose(exact) == []
+    stored = plait.Draws(draws.values, draws.unconstrained, {"pareto_k": np.full((4, 1000), 0.93)})
+    assert "Pareto k = 0.93" in diagnose(stored)[0]
+
+
 def test_to_arviz():
     data = to_arviz(made_up_draws())
     assert data["posterior"]["mu"].shape == (4, 200)
