@@ -23,6 +23,7 @@ from plait.ir.ops import (
     Site,
     Value,
     array_type,
+    is_op,
 )
 from plait.ir.spec import Part, Spec, spec_text
 from plait.ir.types import ArrayType
@@ -182,9 +183,26 @@ def _expression(node: Node, shown: Mapping[Node, str]) -> str | None:
     if name in _FUNCTIONS:
         return f"{name}({args[0]})"
     if name in _INDEXING:
-        index = [i for a in node.args[1:] for i in _dependence(a, shown)]
-        return f"{_bracketed(args[0])}[{', '.join(dict.fromkeys(index)) or '…'}]"
+        parts = node.args[1:] if name != "gather" else _index_parts(node)
+        index = [i for a in parts for i in _index(a, shown)]
+        return f"{_bracketed(args[0])}[{', '.join(index if len(parts) > 1 else dict.fromkeys(index)) or '…'}]"
     return None
+
+
+def _index_parts(gather: Node) -> list[Node]:
+    """The indices of a gather, one for each axis that it drops, where its code puts them side by side."""
+    (whole,) = gather.args[1:]
+    if not is_op(whole, "concatenate"):
+        return [whole]
+    numbers = gather.op.parameters["dimension_numbers"]  # type: ignore[attr-defined]
+    dropped = numbers.start_index_map == numbers.collapsed_slice_dims == tuple(range(len(whole.args)))
+    return list(whole.args) if dropped else [whole]
+
+
+def _index(node: Node, shown: Mapping[Node, str]) -> list[str]:
+    """``g``, ``0``: what one index says."""
+    one = _unbroadcast(node)
+    return [one.op.literal] if one.op.literal is not None else list(dict.fromkeys(_dependence(node, shown)))
 
 
 def _only_leading(node: Node) -> bool:

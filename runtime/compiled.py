@@ -114,7 +114,8 @@ class CompiledModel(Densities):
 
         Each latent takes the entries of u at its place in the flat vector, given the latents before it. A univariate
         one rises in its entry; 0 and 1 are the ends of its support. Observed sites, factors and everything else that
-        weighs draws are the likelihood. Differentiable inside the cube.
+        weighs draws are the likelihood. Differentiable inside the cube; where infinite ends meet in a later site, as
+        0 · ∞, that one is NaN.
 
         Args:
             u: shape (..., dim), entries from 0 to 1; the leading axes are kept.

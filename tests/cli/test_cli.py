@@ -117,7 +117,7 @@ def test_another_sampler_and_a_file_for_arviz(tmp_path, monkeypatch):
     path = tmp_path / "draws.nc"
     result = run("sample", EIGHT_SCHOOLS, "--sampler", "scipy", "--draws", "50", "--save", str(path))
     assert result.exit_code == 0, result.output
-    assert re.search(r"^4 chains × 50 draws, in [\d.]+ s$", result.stdout, re.M)
+    assert re.search(r"^4 chains × 50 draws, in [\d.]+ s: log evidence ", result.stdout, re.M)
     saved = open_netcdf(path)
     assert saved["posterior"]["theta"].dims == ("chain", "draw", "schools")
     assert saved["posterior_predictive"]["obs"].shape == (4, 50, 8)

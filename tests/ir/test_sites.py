@@ -51,6 +51,8 @@ def test_kinds_of_sites():
         (lambda a, b, x, i: jnp.exp(a) * x, "exp(a) * x"),
         (lambda a, b, x, i: b[i], "b[i]"),
         (lambda a, b, x, i: b[0] + x, "b[…] + x"),
+        (lambda a, b, x, i: jnp.outer(b, b)[i, 1], "(b[:, None] * b)[i, 1]"),
+        (lambda a, b, x, i: jnp.outer(b, b)[i, i], "(b[:, None] * b)[i, i]"),
         (lambda a, b, x, i: b @ (x[:, None] * x), "b @ (x[:, None] * x)"),
         (lambda a, b, x, i: jnp.einsum("i,ji->j", b, x[:, None] * x), "f(b, x)"),
         (lambda a, b, x, i: jnp.cumsum(b) + x * a, "f(b) + x * a"),
