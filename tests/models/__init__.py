@@ -5,6 +5,8 @@ inside JAX's own loops and branches, and `EMPTY` has no site. All latents are co
 """
 
 import os
+from collections.abc import Sequence
+from typing import TypeVar
 
 from . import (
     branching,
@@ -24,6 +26,8 @@ from . import (
 from .model import Array, Data, Model, ModelFn
 
 __all__ = ["EMPTY", "MODELS", "SCAN_MODELS", "Array", "Data", "Model", "ModelFn", "some"]
+
+T = TypeVar("T")
 
 MODELS: tuple[Model, ...] = (
     # Half-Cauchy scale: no moments.
@@ -99,6 +103,6 @@ SCAN_MODELS: tuple[Model, ...] = (
 EMPTY = Model("empty", factors.empty, factors.empty_data)
 
 
-def some(models: tuple[Model, ...]) -> tuple[Model, ...]:
-    """A third of the models where all of them have run already in a similar test; all in `.ci/matrix`."""
-    return models if os.environ.get("PLAIT_EVERY_MODEL") else models[::3]
+def some(cases: Sequence[T]) -> Sequence[T]:
+    """A third of a test's cases where all of them have run already in a similar test; all in `.ci/matrix`."""
+    return cases if os.environ.get("PLAIT_EVERY_MODEL") else cases[::3]
