@@ -13,7 +13,8 @@ nuts   Effective samples per second of NUTS: the least effective sample size of 
        blackjax and nutpie on the compiled density, and NumPyro's MCMC on the model, with the same numbers of chains,
        warm-up iterations and draws. Medians of repeats with different keys, in turn.
 
-Float64, the models of examples/.
+Float64, the models of examples/. Asynchronous dispatch is off: to wake another thread costs 30 µs or nothing, by
+chance, whoever calls (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of each run of NUTS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all records")
     asked = parser.parse_args()
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     out, records = Console(), {}
     with jax.enable_x64(True):
         if "calls" in asked.part:

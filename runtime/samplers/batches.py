@@ -42,7 +42,7 @@ class OnPoints:
         self.program = jax.jit(self.function).lower(self.data, *vectors).compile()
 
     def __call__(self, *vectors: Any) -> Any:
-        with jax.enable_x64(self.x64):
+        with _precision(self.x64):
             return jax.tree.map(_as_numpy, self.program(self.data, *map(self._checked, vectors)))
 
     def _checked(self, vector: Any) -> np.ndarray:
