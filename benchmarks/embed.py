@@ -10,8 +10,8 @@ calls  Microseconds of CPU and wall for one call from Python of the density in e
        "added" is plait less jitted. emcee gets 64 points a call; dynesty the likelihood alone, which NumPyro has not.
 nuts   Effective samples per second of NUTS: the least effective sample size of all entries of all latents, by
        numpyro.diagnostics, over the wall seconds of warm-up and draws without compilation. plait.samplers.numpyro,
-       blackjax and nutpie on the compiled density, and NumPyro's MCMC on the model, with the same numbers of chains,
-       warm-up iterations and draws. Medians of repeats with different keys, in turn.
+       blackjax and nutpie on the compiled density, and NumPyro's MCMC on its potential_fn, with the same numbers of
+       chains, warm-up iterations and draws. Medians of repeats with different keys, in turn, after one run of each.
 
 Float64, the models of examples/. Asynchronous dispatch is off: to wake another thread costs 30 µs or nothing, by
 chance, whoever calls (docs/performance.md).
@@ -168,23 +168,19 @@ def nuts(model: str, repeats: int) -> list[Record]:
     """A record for each sampler: medians of repeats."""
     function, theirs, data = example_of(model)
     compiled = plait.compile(function, **data)
-    mcmc = MCMC(
-        NUTS(theirs),
-        num_warmup=WARMUP,
-        num_samples=DRAWS,
-        num_chains=CHAINS,
-        chain_method="vectorized",
-        progress_bar=False,
-    )
-    mcmc.run(jax.random.key(100), **data)  # compiles
+    sizes = {"num_warmup": WARMUP, "num_samples": DRAWS, "num_chains": CHAINS}
+    info = initialize_model(jax.random.key(0), theirs, model_kwargs=data)
+    mcmc = MCMC(NUTS(potential_fn=info.potential_fn), **sizes, chain_method="vectorized", progress_bar=False)
     runs: dict[str, Callable[[int], tuple[float, Mapping[str, Any]]]] = {
-        "NumPyro": lambda seed: _numpyros(mcmc, data, seed, list(compiled.shapes)),
+        "NumPyro": lambda seed: _numpyros(mcmc, info, seed),
         **{
             f"plait.samplers.{name}": lambda seed, name=name: _ours(getattr(samplers, name), compiled, seed)
             for name in ("numpyro", "blackjax", "nutpie")
         },
     }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for run in runs.values():
+        run(100)  # imports, and NumPyro's compilation
     for seed in range(repeats):
         for name, run in runs.items():
             took, values = run(seed)
@@ -213,11 +209,16 @@ def _ours(sampler: ModuleType, compiled: Any, seed: int) -> tuple[float, Mapping
     return times[-1] - times[0], {name: draws.values[name] for name in compiled.shapes}
 
 
-def _numpyros(mcmc: Any, data: Mapping[str, Any], seed: int, latents: Sequence[str]) -> tuple[float, Mapping[str, Any]]:
+def _numpyros(mcmc: Any, info: Any, seed: int) -> tuple[float, Mapping[str, Any]]:
+    """The same of NumPyro's, which starts as plait's do: uniformly in (-2, 2)."""
+    key = jax.random.key(seed)
+    start = jax.tree.map(lambda x: jax.random.uniform(key, (CHAINS, *x.shape), x.dtype, -2, 2), info.param_info.z)
     began = time.perf_counter()
-    mcmc.run(jax.random.key(seed), **data)
+    mcmc.run(key, init_params=start)
     samples = jax.block_until_ready(mcmc.get_samples(group_by_chain=True))
-    return time.perf_counter() - began, {name: np.asarray(samples[name]) for name in latents}
+    took = time.perf_counter() - began
+    values = jax.vmap(jax.vmap(info.postprocess_fn))(samples)
+    return took, {name: np.asarray(values[name]) for name in start}
 
 
 # -- the tables ---------------------------------------------------------------------------------------------
