@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from numpyro.distributions import biject_to
 
 from plait.compiler import jax_compat as compat
-from plait.ir.errors import InternalError
+from plait.ir.errors import InternalError, ModelError
 from plait.ir.fused import Fused
 from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import (
@@ -67,8 +67,15 @@ def evaluate(
     needed = _needed(wanted, env)
     for node in graph:
         if node in needed:
-            env[node] = _rule(rules, node)(node.op, [env[a] for a in _sources(node)])
+            env[node] = _computed(rules, node, [env[a] for a in _sources(node)])
     return [env[node] for node in wanted]
+
+
+def _computed(rules: Mapping[type[Op], Rule], node: Node, args: list[Any]) -> Any:
+    try:
+        return _rule(rules, node)(node.op, args)
+    except ModelError as e:  # a rule does not know where its op stands
+        raise e if e.loc is not None else type(e)(str(e), node.loc) from None
 
 
 def _needed(wanted: list[Node], given: Mapping[Node, Any]) -> set[Node]:
