@@ -12,7 +12,6 @@ import jax
 from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.certificate import Certificate
 from plait.compiler.control_flow import named_nodes
-from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import Slot, obstacles
 from plait.compiler.members import expected_shapes, member_names
@@ -193,8 +192,7 @@ def _checked(program: Program, data: Sequence[Any]) -> tuple[Program, tuple[Any,
     for fitting in program.fitting(data):
         computed = fitting.computed(tuple(data))
         if fitting is program:
-            for check, values in zip(program.lowered.checks, program.lowered.checked(computed), strict=True):
-                require(check, values, program.families)
+            program.require(computed)
         try:
             return fitting, fitting.lowered.finished(data, computed)
         except LayoutChangedError:

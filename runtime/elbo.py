@@ -12,7 +12,6 @@ import jax.numpy as jnp
 
 from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.explain import Explanation, explain
-from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import member_names, unstacked
@@ -235,8 +234,6 @@ def _with_place(error: DataError, program: ElboProgram, step: int) -> DataError:
 
 
 def _checked(program: Program, data: Arrays) -> Arrays:
-    lowered = program.lowered
     computed: Arrays = program.computed(data)
-    for check, values in zip(lowered.checks, lowered.checked(computed), strict=True):
-        require(check, values, program.families)
+    program.require(computed)
     return computed

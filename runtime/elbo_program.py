@@ -115,9 +115,7 @@ class ElboProgram:
 
     def _of_rows(self, data: Data, params: Mapping[str, Any], key: Any) -> Any:
         model = self.on_rows
-        return self._mean(
-            model, lambda arrays: model.lowered.finished(arrays, model.lowered.computed(arrays)), data, params, key
-        )
+        return self._mean(model, model.lowered.prepare, data, params, key)
 
     @cached_property
     def on_rows(self) -> Program:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from plait.compiler.arguments import Arguments
+from plait.compiler.host_checks import require
 from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.gradient import is_reversible, value_and_grad, with_gradient
 from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
@@ -64,6 +65,11 @@ class Program:
     def computed(self) -> Jitted:
         """Of the data arrays: what JAX can trace of `prepare`."""
         return jax.jit(self.lowered.computed)
+
+    def require(self, computed: Sequence[Any]) -> None:
+        """Raises DataError where data, of which these values were `computed`, contradict the model."""
+        for check, values in zip(self.lowered.checks, self.lowered.checked(computed), strict=True):
+            require(check, values, self.families)
 
     @cached_property
     def log_joint(self) -> Jitted:
