@@ -63,6 +63,10 @@ class CertificateError(PlaitError):
         super().__init__(certificate.verdict)
 
 
+class OptionError(PlaitError, ValueError):
+    """An option of a sampler is out of its range."""
+
+
 class ConvergenceError(PlaitError, RuntimeError):
     """An optimizer found no maximum, or none that is strict: the density is unbounded or flat, or it takes longer."""
 

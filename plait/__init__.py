@@ -16,6 +16,7 @@ from plait.ir.errors import (
     InternalError,
     MissingExtraError,
     ModelError,
+    OptionError,
     PassError,
     PlaitError,
     ValueNamesError,
@@ -32,7 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
-    "MissingExtraError", "ModelError", "PassError", "PlaitError", "ValueNamesError", "compile",
+    "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError", "compile",
     "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
     "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """From compiled functions to the object that users hold: jit, data, names, samplers."""
 
-from plait.ir.errors import ConvergenceError, ModelError
+from plait.ir.errors import ConvergenceError, ModelError, OptionError
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws, constrained_draws, start_points
 from plait.runtime.extras import optional, require
@@ -14,6 +14,7 @@ __all__ = [
     "Draws",
     "ModelError",
     "OnProgress",
+    "OptionError",
     "Progress",
     "constrained_draws",
     "one_key",
