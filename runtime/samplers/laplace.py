@@ -7,6 +7,7 @@ posterior moments and marginal densities.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,6 +67,20 @@ class Laplace:
         by_chain = {name: values.reshape(chains, draws) for name, values in stats.items()}
         evidence = self.log_evidence, math.nan
         return constrained_draws(model, z.reshape(chains, draws, dim), by_chain, evidence)
+
+
+def draws_by(
+    laplace: Callable[..., Laplace],
+    compiled: CompiledModel,
+    key: Any,
+    chains: int,
+    draws: int,
+    options: Mapping[str, Any],
+) -> Draws:
+    """Draws of the approximation that an adapter's `laplace` finds with these options."""
+    at_least(1, chains=chains, draws=draws)
+    start_key, key = jax.random.split(one_key(key))
+    return laplace(compiled, start_key, **options).sample(key, chains=chains, draws=draws)
 
 
 def laplace_at(compiled: CompiledModel, mode: Mode) -> Laplace:
@@ -131,4 +146,4 @@ def _flat(compiled: CompiledModel, curvature: float, direction: np.ndarray, tole
     )
 
 
-__all__ = ["Laplace", "laplace_at"]
+__all__ = ["Laplace", "draws_by", "laplace_at"]

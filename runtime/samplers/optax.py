@@ -26,7 +26,7 @@ from plait.runtime import (
     start_points,
 )
 from plait.runtime.samplers.arguments import at_least
-from plait.runtime.samplers.laplace import Laplace, laplace_at
+from plait.runtime.samplers.laplace import Laplace, draws_by, laplace_at
 from plait.runtime.samplers.loop import Kept, compiled_loop, constants_as_arguments, run_phase, strongly_typed
 from plait.runtime.samplers.modes import End, Mode, best_mode, default_tolerance
 
@@ -173,9 +173,7 @@ def laplace(compiled: CompiledModel, key: Any, **options: Any) -> Laplace:
 
 def sample(compiled: CompiledModel, key: Any, *, chains: int = 4, draws: int = 1000, **options: Any) -> Draws:
     """Independent draws of the Laplace approximation: see `Laplace.sample` and `laplace`, which has the options."""
-    at_least(1, chains=chains, draws=draws)
-    start_key, key = jax.random.split(one_key(key))
-    return laplace(compiled, start_key, **options).sample(key, chains=chains, draws=draws)
+    return draws_by(laplace, compiled, key, chains, draws, options)
 
 
 def loss(compiled: CompiledModel, *, jacobian: bool = True) -> Callable[[Any], Any]:

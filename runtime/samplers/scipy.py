@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 
 from plait.runtime import (
@@ -20,7 +19,7 @@ from plait.runtime import (
 )
 from plait.runtime.samplers.arguments import at_least
 from plait.runtime.samplers.batches import OnPoints
-from plait.runtime.samplers.laplace import Laplace, laplace_at
+from plait.runtime.samplers.laplace import Laplace, draws_by, laplace_at
 from plait.runtime.samplers.modes import End, Mode, best_mode, default_tolerance
 
 # What `scipy.optimize.minimize` takes besides the gradient; it refuses what a method does not read.
@@ -104,9 +103,7 @@ def laplace(compiled: CompiledModel, key: Any, **options: Any) -> Laplace:
 
 def sample(compiled: CompiledModel, key: Any, *, chains: int = 4, draws: int = 1000, **options: Any) -> Draws:
     """Independent draws of the Laplace approximation: see `Laplace.sample` and `laplace`, which has the options."""
-    at_least(1, chains=chains, draws=draws)
-    start_key, key = jax.random.split(one_key(key))
-    return laplace(compiled, start_key, **options).sample(key, chains=chains, draws=draws)
+    return draws_by(laplace, compiled, key, chains, draws, options)
 
 
 def negative_log_density(compiled: CompiledModel, *, jacobian: bool = True) -> Callable[[Any], tuple[float, Any]]:
