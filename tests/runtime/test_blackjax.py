@@ -34,10 +34,7 @@ def normal_mean(y=None):
         plait.sample("y", dist.Normal(mu, 1.5), obs=y)
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")

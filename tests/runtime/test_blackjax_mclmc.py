@@ -19,10 +19,7 @@ STATS = {"log_density", "energy_variance", "diverging", "step_size", "decoherenc
 COVARIANCE = np.array([[2.0, 0.8], [0.8, 1.0]])
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def correlated():

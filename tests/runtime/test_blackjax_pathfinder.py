@@ -20,10 +20,7 @@ COVARIANCE = np.array([[2.0, 0.8], [0.8, 1.0]])
 MEAN = np.array([1.0, -3.0])
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def correlated():

@@ -24,11 +24,7 @@ from tests.runtime.adapters import (
     nothing_to_sample,
 )
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,7 @@ from tests.helpers import refused
 POSITIVE = constraints.positive
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def keys(n, seed=0):

@@ -19,10 +19,7 @@ POSITIVE = constraints.positive
 N = 2000
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 # -- models and guides ------------------------------------------------------------------------------------

@@ -25,11 +25,7 @@ from tests.runtime.adapters import (
 )
 from tests.runtime.compiles import Compiles
 
-
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")

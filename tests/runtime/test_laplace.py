@@ -31,10 +31,7 @@ each = pytest.mark.parametrize("engine", [by_scipy, by_optax], ids=["scipy", "op
 REAL = dist.ImproperUniform(dist.constraints.real, (), ())
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @each

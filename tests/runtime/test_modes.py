@@ -23,10 +23,7 @@ each = pytest.mark.parametrize("engine", [by_scipy, by_optax], ids=["scipy", "op
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def bounded():

@@ -25,10 +25,7 @@ from tests.runtime.adapters import (
 STATS = {"acceptance_rate", "diverging", "energy", "n_steps", "tree_depth", "step_size"}
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,7 @@ def distance(params):
     return (jnp.array([1.0, 10.0, 100.0]) * a**2).sum() + b**4 + b**2
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def zeros():

@@ -25,10 +25,7 @@ def schools():
         yield eight_schools()
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.parametrize("jacobian", [True, False])
