@@ -78,7 +78,8 @@ def to_arviz(
 
 def constant_data(compiled: CompiledModel) -> dict[str, np.ndarray]:
     """The model's data arrays that are not the value of an observed site of that name."""
-    return {name: x for name, x in _on_host(compiled.data).items() if name not in compiled.observed_data}
+    observed = compiled.observed_sites
+    return {name: x for name, x in _on_host(compiled.data).items() if name not in observed}
 
 
 def log_likelihood_of(draws: Draws, compiled: CompiledModel) -> dict[str, np.ndarray]:

@@ -97,10 +97,10 @@ def sample(
             warn(out, "params are held at their initial values: sampling does not fit them")
             compiled = with_fixed_params(compiled, seed)
         result, seconds = _run(run, compiled, seed, given, debug)
-        table = summary(result)
-        out.print(_how_it_went(result, _defaults(run) | given, seconds), style="bold")
+        table, options_used = summary(result), _defaults(run) | given
+        out.print(_how_it_went(result, options_used, seconds), style="bold")
         out.print(posterior_table(table, result.chains, compiled.families, every_row=every_row))
-        for sentence in diagnose(result, table, max_treedepth=(_defaults(run) | given).get("max_treedepth")):
+        for sentence in diagnose(result, table, max_treedepth=options_used.get("max_treedepth")):
             warn(out, sentence)
         if save is not None:
             _write(out, save, result, compiled, seed)
