@@ -79,6 +79,7 @@ def poisson(ppl: ModuleType, year: Array, y: Array) -> None:
 
 
 def glmm(ppl: ModuleType, group: Array, x: Array, y: Array, groups: int) -> None:
+    """Poisson regression with a random effect for each group."""
     level = ppl.sample("level", dist.Normal(0, 2))
     slope = ppl.sample("slope", dist.Normal(0, 1))
     group_sd = ppl.sample("group_sd", dist.HalfNormal(1))
@@ -89,6 +90,7 @@ def glmm(ppl: ModuleType, group: Array, x: Array, y: Array, groups: int) -> None
 
 
 def multilevel(ppl: ModuleType, group: Array, x: Array, y: Array, groups: int) -> None:
+    """Logistic regression with an intercept for each group."""
     level = ppl.sample("level", dist.Normal(0, 2))
     group_sd = ppl.sample("group_sd", dist.HalfNormal(1))
     slope = ppl.sample("slope", dist.Normal(0, 1))
@@ -111,6 +113,7 @@ def irt(ppl: ModuleType, person: Array, item: Array, y: Array, persons: int, ite
 
 
 def mixture(ppl: ModuleType, y: Array) -> None:
+    """Two normal components."""
     weights = ppl.sample("weights", dist.Dirichlet(jnp.ones(2)))
     mu = ppl.sample("mu", dist.Normal(0, 5).expand([2]).to_event(1))
     sigma = ppl.sample("sigma", dist.HalfNormal(3).expand([2]).to_event(1))
@@ -129,6 +132,7 @@ def mixture_factor(ppl: ModuleType, y: Array) -> None:
 
 
 def ar5(ppl: ModuleType, y: Array) -> None:
+    """An autoregression on five lags."""
     level = ppl.sample("level", dist.Normal(0, 2))
     beta = ppl.sample("beta", dist.Normal(0, 1).expand([5]).to_event(1))
     sigma = ppl.sample("sigma", dist.HalfNormal(2))
@@ -166,6 +170,7 @@ def lda(ppl: ModuleType, document: Array, word: Array, documents: int, words: in
 
 
 def gp(ppl: ModuleType, x: Array, y: Array) -> None:
+    """A Gaussian process with a squared exponential kernel and normal noise."""
     height = ppl.sample("height", dist.HalfNormal(2))
     length = ppl.sample("length", dist.HalfNormal(2))
     noise = ppl.sample("noise", dist.HalfNormal(1))
@@ -223,6 +228,7 @@ def multinomial(ppl: ModuleType, x: Array, y: Array, classes: int) -> None:
 
 
 def student(ppl: ModuleType, x: Array, y: Array) -> None:
+    """Linear regression with Student-t errors."""
     level = ppl.sample("level", dist.Normal(0, 2))
     beta = ppl.sample("beta", dist.Normal(0, 1).expand([x.shape[1]]).to_event(1))
     df = ppl.sample("df", dist.Gamma(2, 0.1))

@@ -100,6 +100,7 @@ def tiles(images):
 
 
 def main():
+    """Trains, prints the bound of held-out images, and saves a picture."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--out", default="digits_vae.png")

@@ -42,6 +42,7 @@ def data():
 
 
 def train(elbo, params, key, steps):
+    """The params after so many steps of Adam, and the mean loss (nats) of the last block."""
     optimizer = optax.adam(optax.cosine_decay_schedule(0.005, steps))
 
     def step(state, key):
@@ -61,6 +62,7 @@ def train(elbo, params, key, steps):
 
 
 def main():
+    """Trains on minibatches, runs NUTS on all rows, and prints both posteriors."""
     elbo = plait.elbo(clicks, gaussian, **data(), batch=BATCH, num_particles=4)
     init_key, train_key, draw_key, nuts_key = jax.random.split(jax.random.key(0), 4)
     params, loss = train(elbo, elbo.init(init_key), train_key, STEPS)
