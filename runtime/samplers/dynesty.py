@@ -70,9 +70,9 @@ def sample(
     Raises:
         MissingExtraError: dynesty is not installed.
         SiteTypeError: `key` is no single random key, but an integer seed or the like.
-        ModelError: the model has nothing to sample, or the prior of a latent has no inverse CDF.
+        ModelError: the model has nothing to sample, the prior of a latent has no inverse CDF, or dynesty finds no point
+            of the prior where the likelihood is positive.
         ValueError: a count is too small.
-        RuntimeError: dynesty finds no point of the prior where the likelihood is positive.
 
     Warns:
         RuntimeWarning: the log likelihood was NaN somewhere, or dynesty warns, as of a likelihood with a plateau.
@@ -91,10 +91,18 @@ def sample(
         report(Progress("compile", 1, 1))
         make = dynesty.DynamicNestedSampler if dynamic else dynesty.NestedSampler
         rng = np.random.default_rng(numpy_seed(run_key))
-        sampler = make(likelihood, _itself, compiled.dim, nlive=live, sample=method, rstate=rng)
         stop = {"dlogz_init": precision, "n_effective": effective} if dynamic else {"dlogz": precision}
         reports = _Reports(report)
-        sampler.run_nested(print_progress=True, print_func=reports, **stop)
+        try:
+            sampler = make(likelihood, _itself, compiled.dim, nlive=live, sample=method, rstate=rng)
+            sampler.run_nested(print_progress=True, print_func=reports, **stop)
+        except RuntimeError as e:
+            if likelihood.possible:
+                raise
+            raise ModelError(
+                f"the likelihood is zero or NaN at all of {likelihood.points} points of the prior: take a prior "
+                "that is nearer to the data; find_nonfinite of compiled.sample's values says which site it is"
+            ) from e
         reports.last()
     found = sampler.results
     chosen = equal_weights(np.random.default_rng(numpy_seed(key)), np.asarray(found.logwt), draws)

@@ -25,17 +25,21 @@ class NanRejected:
         self.at_once = at_once
         self.points = 0
         self.nans = 0
+        self.possible = False  # whether it was above -inf anywhere
         self.first: np.ndarray | None = None
         self.lock = threading.Lock()
 
     def __call__(self, z: Any) -> Any:
         values = self.density(z)
-        if isinstance(values, float) and values == values:  # the common case, at once
-            self._count(1)
+        if isinstance(values, float) and values > -np.inf:  # the common case, at once
+            with self.lock:
+                self.points += 1
+                self.possible = True
             return values
         undefined = np.isnan(values)
         with self.lock:
             self.points += np.size(values)
+            self.possible |= bool(np.any(values > -np.inf))
             is_first = self.first is None and bool(np.any(undefined))
             if is_first:
                 self.first = np.atleast_2d(z)[np.atleast_1d(undefined)][0]
@@ -44,10 +48,6 @@ class NanRejected:
             self.warn(stacklevel=3)
         return np.where(undefined, -np.inf, values) if np.ndim(values) else float(-np.inf if undefined else values)
 
-    def _count(self, points: int) -> None:
-        with self.lock:
-            self.points += points
-
     def warn(self, what: str = "log density", *, stacklevel: int) -> None:
         """RuntimeWarning if there was a NaN."""
         if self.first is not None:
@@ -55,8 +55,7 @@ class NanRejected:
             more = ", …" if len(self.names) > 6 else ""
             warnings.warn(
                 f"the {what} was NaN at {self.nans} of {self.points} points, which were rejected: the draws are right "
-                f"only if it is zero there; the first is, unconstrained, {where}{more}: look at log_prob_terms of its "
-                "constrained values",
+                f"only if it is zero there; the first is, unconstrained, {where}{more}: find_nonfinite says why",
                 RuntimeWarning,
                 stacklevel=stacklevel,
             )

@@ -683,7 +683,7 @@ def test_init_params_say_when_there_is_none():
         x = plait.sample("x", dist.Normal(0.0, 1.0))
         plait.factor("f", jnp.where(x > 5.0, 0.0, -jnp.inf))
 
-    with refused(ModelError, "100", "finite", "log_prob_terms"):
+    with refused(ModelError, "100", "finite", "find_nonfinite"):
         plait.compile(model).init_params(KEY)
 
 

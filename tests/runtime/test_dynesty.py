@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dynesty
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
@@ -147,6 +149,16 @@ def test_the_first_nan_is_told_in_ones_own_loop():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert log_l(np.array([-3.0])) == -np.inf
+
+
+def test_a_likelihood_that_is_zero_everywhere_is_the_users_error():
+    def model():
+        x = plait.sample("x", dist.Normal(0.0, 1.0))
+        plait.factor("never", jnp.where(x > 50.0, 0.0, -jnp.inf))
+
+    for dynamic in (False, True):
+        with pytest.raises(plait.ModelError, match=r"zero or NaN at all of \d+ points of the prior: .*find_nonfinite"):
+            sample(plait.compile(model), jax.random.key(0), dynamic=dynamic, live=10)
 
 
 # -- errors -------------------------------------------------------------------------------------------------

@@ -36,15 +36,15 @@ def checked_likelihood(compiled: CompiledModel, z: Any) -> Any:
     if not (values > -np.inf).reshape(z.shape[:-1]).any(axis=-1).all():
         raise ModelError(
             f"the likelihood is zero or NaN at all of {z.shape[-2]} prior draws: take more of them, or a prior that is "
-            "nearer to the data; log_prob_terms of compiled.sample's values says which site it is"
+            "nearer to the data; find_nonfinite of compiled.sample's values says which site it is"
         )
     undefined = np.isnan(values)
     if undefined.any():
         where = _at(compiled, rows[int(np.argmax(undefined))])
         warnings.warn(
             f"the log likelihood was NaN at {int(undefined.sum())} of {len(rows)} prior draws and counts as impossible "
-            f"there: the draws and the evidence are right only if it is; the first is, unconstrained, {where}: look at "
-            "log_prob_terms of its constrained values",
+            f"there: the draws and the evidence are right only if it is; the first is, unconstrained, {where}: "
+            "find_nonfinite says why",
             RuntimeWarning,
             stacklevel=3,
         )
