@@ -10,8 +10,9 @@ calls  Microseconds of CPU and wall for one call from Python of the density in e
        "added" is plait less jitted. emcee gets 64 points a call; dynesty the likelihood alone, which NumPyro has not.
 nuts   Effective samples per second of NUTS: the least effective sample size of all entries of all latents, by
        numpyro.diagnostics, over the wall seconds of warm-up and draws without compilation. plait.samplers.numpyro,
-       blackjax and nutpie on the compiled density, and NumPyro's MCMC on its potential_fn, with the same numbers of
-       chains, warm-up iterations and draws. Medians of repeats with different keys, in turn, after one run of each.
+       blackjax and nutpie on the compiled density, and NumPyro's NUTS on its potential_fn in one compiled loop (its
+       MCMC makes the same draws, but compiles in every run), with the same numbers of chains, warm-up iterations and
+       draws. Medians of repeats with different keys, in turn, after one run of each.
 
 Float64, the models of examples/. Asynchronous dispatch is off: to wake another thread costs 30 µs or nothing, by
 chance, whoever calls (docs/performance.md).
@@ -36,7 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 from numpyro.diagnostics import effective_sample_size
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import NUTS
 from numpyro.infer.util import initialize_model
 from rich.console import Console
 from rich.table import Table
@@ -168,11 +169,8 @@ def nuts(model: str, repeats: int) -> list[Record]:
     """A record for each sampler: medians of repeats."""
     function, theirs, data = example_of(model)
     compiled = plait.compile(function, **data)
-    sizes = {"num_warmup": WARMUP, "num_samples": DRAWS, "num_chains": CHAINS}
-    info = initialize_model(jax.random.key(0), theirs, model_kwargs=data)
-    mcmc = MCMC(NUTS(potential_fn=info.potential_fn), **sizes, chain_method="vectorized", progress_bar=False)
     runs: dict[str, Callable[[int], tuple[float, Mapping[str, Any]]]] = {
-        "NumPyro": lambda seed: _numpyros(mcmc, info, seed),
+        "NumPyro": _numpyros(theirs, data),
         **{
             f"plait.samplers.{name}": lambda seed, name=name: _ours(getattr(samplers, name), compiled, seed)
             for name in ("numpyro", "blackjax", "nutpie")
@@ -180,7 +178,7 @@ def nuts(model: str, repeats: int) -> list[Record]:
     }
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for run in runs.values():
-        run(100)  # imports, and NumPyro's compilation
+        run(100)  # imports and compilation
     for seed in range(repeats):
         for name, run in runs.items():
             took, values = run(seed)
@@ -209,16 +207,32 @@ def _ours(sampler: ModuleType, compiled: Any, seed: int) -> tuple[float, Mapping
     return times[-1] - times[0], {name: draws.values[name] for name in compiled.shapes}
 
 
-def _numpyros(mcmc: Any, info: Any, seed: int) -> tuple[float, Mapping[str, Any]]:
+def _numpyros(model: Callable[..., Any], data: Mapping[str, Any]) -> Callable[[int], tuple[float, Mapping[str, Any]]]:
     """The same of NumPyro's, which starts as plait's do: uniformly in (-2, 2)."""
-    key = jax.random.key(seed)
-    start = jax.tree.map(lambda x: jax.random.uniform(key, (CHAINS, *x.shape), x.dtype, -2, 2), info.param_info.z)
-    began = time.perf_counter()
-    mcmc.run(key, init_params=start)
-    samples = jax.block_until_ready(mcmc.get_samples(group_by_chain=True))
-    took = time.perf_counter() - began
-    values = jax.vmap(jax.vmap(info.postprocess_fn))(samples)
-    return took, {name: np.asarray(values[name]) for name in start}
+    info = initialize_model(jax.random.key(0), model, model_kwargs=dict(data))
+    kernel = NUTS(potential_fn=info.potential_fn)
+
+    def step(state: Any, _: Any) -> tuple[Any, Any]:
+        state = kernel.sample(state, (), {})
+        return state, state.z
+
+    @jax.jit
+    def all_draws(keys: Any, start: Any) -> Any:
+        state = kernel.init(keys, WARMUP, start, (), {})
+        state, _ = jax.lax.scan(lambda state, _: (step(state, _)[0], None), state, length=WARMUP)
+        return jax.lax.scan(step, state, length=DRAWS)[1]
+
+    def run(seed: int) -> tuple[float, Mapping[str, Any]]:
+        keys = jax.random.split(jax.random.key(seed), CHAINS)
+        z = info.param_info.z
+        start = jax.tree.map(lambda x: jax.random.uniform(keys[0], (CHAINS, *x.shape), x.dtype, -2, 2), z)
+        began = time.perf_counter()
+        draws = jax.block_until_ready(all_draws(keys, start))
+        took = time.perf_counter() - began
+        values = jax.vmap(jax.vmap(info.postprocess_fn))(draws)
+        return took, {name: np.swapaxes(values[name], 0, 1) for name in z}
+
+    return run
 
 
 # -- the tables ---------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import inspect
 from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -132,3 +133,19 @@ def open_netcdf(path):
     import xarray
 
     return xarray.open_datatree(path)
+
+
+@contextmanager
+def counting():
+    """Counts traces and XLA compilations of whatever runs inside."""
+    count = SimpleNamespace(traces=0, compiles=0)
+
+    def listen(event, seconds, **kwargs):
+        count.traces += event == "/jax/core/compile/jaxpr_trace_duration"
+        count.compiles += event == "/jax/core/compile/backend_compile_duration"
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield count
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)

@@ -14,7 +14,7 @@ from numpyro.infer.util import compute_log_probs
 
 import plait
 from plait import ModelError
-from tests.helpers import both, draws, log_joint, refused, sites
+from tests.helpers import both, counting, draws, log_joint, refused, sites
 
 Y = np.array([0.3, -0.5, 1.1], np.float32)
 VALUES = {"mu": np.float32(0.4), "tau": np.float32(1.3), "theta": np.array([0.1, -0.7, 0.9], np.float32)}
@@ -191,36 +191,12 @@ def test_seed_under_compile_leaves_latents_latent():
     assert_allclose(compiled.log_joint(VALUES), plait.compile(partial(model, plait), y=Y).log_joint(VALUES))
 
 
-def test_a_second_eager_run_compiles_nothing(compile_counter):
+def test_a_second_eager_run_compiles_nothing():
     run = plait.handlers.seed(partial(pair, plait), 0)
     run()
-    with compile_counter() as count:
+    with counting() as count:
         run()
     assert count.compiles == 0
-
-
-@pytest.fixture
-def compile_counter():
-    """Counts XLA compilations; NumPyro's own eager run is the control."""
-    from contextlib import contextmanager
-    from types import SimpleNamespace
-
-    count = SimpleNamespace(compiles=0)
-
-    def listen(event, seconds, **kwargs):
-        count.compiles += event == "/jax/core/compile/backend_compile_duration"
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-
-    @contextmanager
-    def counting():
-        count.compiles = 0
-        yield count
-
-    jax.jit(lambda x: x * 1.25)(jnp.ones(3))
-    assert count.compiles > 0, "the listener does not hear compilations"
-    yield counting
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 # -- substitute, condition ----------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_minibatches_find_what_nuts_finds(monkeypatch, capsys):
     monkeypatch.setattr(plait.samplers.blackjax, "sample", short)
     monkeypatch.setattr(module, "train", trained)
     monkeypatch.setattr(module, "STEPS", 1000)
-    monkeypatch.setattr(module, "data", lambda: {name: x[:8000] for name, x in data().items()})
+    monkeypatch.setattr(module, "data", lambda: {name: x[:3000] for name, x in data().items()})
     module.main()
     assert "beta[10]" in capsys.readouterr().out
     nuts, guide = kept["nuts"].values["beta"].reshape(-1, 11), np.asarray(kept["guide"])

@@ -172,7 +172,7 @@ def test_the_joint_of_a_discrete_latent(least):
 def test_small_priors_are_numpyros(least, dtype):
     with jax.enable_x64(dtype is np.float64):
         data = SMALL_PRIORS.args(dtype)
-        compiled = plait.compile(SMALL_PRIORS.bind(plait), check=2, **data)
+        compiled = plait.compile(SMALL_PRIORS.bind(plait), **data)
         graph = dict(compiled.history)["join_terms"]
         assert sum("," in op.site for op in graph.ops(LogProb)) == 4
         z = np.random.default_rng(2).uniform(-1, 1, compiled.dim).astype(dtype)

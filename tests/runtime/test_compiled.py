@@ -1,8 +1,5 @@
 """`CompiledModel`: spaces, densities under jax's transformations, new data, params and draws."""
 
-from contextlib import contextmanager
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +11,7 @@ from numpyro.distributions import biject_to, constraints
 
 import plait
 from plait import BindError, DataError, ModelError, ValueNamesError
-from tests.helpers import refused
+from tests.helpers import counting, refused
 
 KEY = jax.random.key(0)
 DATA = {
@@ -272,22 +269,6 @@ def test_a_flat_vector_of_another_length_to_constrain(compiled):
 
 
 # -- bind ---------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def counting():
-    """Counts traces and XLA compilations of whatever runs inside."""
-    count = SimpleNamespace(traces=0, compiles=0)
-
-    def listen(event, seconds, **kwargs):
-        count.traces += event == "/jax/core/compile/jaxpr_trace_duration"
-        count.compiles += event == "/jax/core/compile/backend_compile_duration"
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield count
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def use_everything(compiled):

@@ -1,8 +1,6 @@
 """The ELBO against closed forms: evidence, Kullback-Leibler divergences, minibatches; nothing compiles twice."""
 
-from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +15,7 @@ from scipy import stats
 from scipy.special import betaln, gammaln
 
 import plait
-from tests.helpers import refused
+from tests.helpers import counting, refused
 
 POSITIVE = constraints.positive
 
@@ -303,22 +301,6 @@ def test_the_guide_gets_the_models_arguments_by_their_place():
     assert_allclose(moved, 100.0)
 
 
-@contextmanager
-def counted():
-    """Counts traces and XLA compilations of whatever runs inside."""
-    count = SimpleNamespace(traces=0, compiles=0)
-
-    def listen(event, seconds, **rest):
-        count.traces += event == "/jax/core/compile/jaxpr_trace_duration"
-        count.compiles += event == "/jax/core/compile/backend_compile_duration"
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield count
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-
-
 @pytest.mark.parametrize("size", [5, 2], ids=["whole", "minibatches"])
 def test_steps_and_bind_neither_trace_nor_compile(size):
     calls = []
@@ -337,7 +319,7 @@ def test_steps_and_bind_neither_trace_nor_compile(size):
     batches = [jnp.asarray(rng.normal(size=5)) for _ in range(4)]
     steps = list(keys(4))
     for _ in range(2):  # the second time with what is compiled
-        with counted() as count:
+        with counting() as count:
             for y, key in zip(batches, steps, strict=True):
                 _, gradient = elbo.loss_and_grad(params, key)
                 params = jax.tree.map(lambda p, g: p - 0.01 * g, params, gradient)
