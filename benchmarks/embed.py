@@ -285,6 +285,7 @@ def main() -> None:
     asked = parser.parse_args()
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     out, records = Console(), {}
+    out.width = max(out.width, 110)
     with jax.enable_x64(True):
         if "calls" in asked.part:
             records["calls"] = [record for model in asked.models for record in calls(model)]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from plait.compiler.given import described, holds_numbers
+from plait.compiler.array_like import described, holds_numbers
 from plait.ir.errors import BindError, DataError
 
 

@@ -23,13 +23,13 @@ from plait.compiler.evaluated import (
     stage_of,
     with_gradient,
 )
-from plait.compiler.layout import Slot
 from plait.compiler.lower.density import Lowered, lower
 from plait.compiler.lower.sampler import draw
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.reference import Report, interpret
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Site
+from plait.ir.types import Slot
 
 TOLERANCE = {np.dtype("float64"): 1e-8, np.dtype("float32"): 5e-4}
 # Of the value where a site is a negative binomial: the constant of NumPyro's, the reference's, is off by 7e-8 at most.

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.control_flow import named_nodes
-from plait.compiler.layout import Slot
+from plait.compiler.layout import stacks
 from plait.compiler.lower.density import Function, lower
 from plait.compiler.lower.sampler import drawn_shapes
-from plait.compiler.members import stacked, stacks, unstacked
+from plait.compiler.members import stacked, unstacked
 from plait.compiler.reference import interpret
 from plait.ir.graph import Graph, Role
 from plait.ir.ops import Sample, array_type
-from plait.ir.types import Shape
+from plait.ir.types import Shape, Slot
 
 LONG = 2000  # nodes of all densities, and values packed for them: XLA compiles a longer program slower than its ops
 

@@ -1,33 +1,17 @@
-"""The layout of the flat unconstrained vector, and what keeps a latent out of it."""
+"""The layout of values: of the flat unconstrained vector, with what keeps a latent out of it, and of families."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from plait.compiler.members import Stack
 from plait.compiler.supports import is_known_inside, unconstrained_type
 from plait.ir.graph import Graph, Node
-from plait.ir.ops import Value, array_type
+from plait.ir.ops import Deterministic, Scan, Site, Value, array_type
 from plait.ir.spec import Static
-from plait.ir.types import ArrayType
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a latent sits in z.
-
-    Attributes:
-        name: of the site.
-        offset: of its first entry.
-        unconstrained: type of its part of z.
-        value: type of its constrained value.
-    """
-
-    name: str
-    offset: int
-    unconstrained: ArrayType
-    value: ArrayType
+from plait.ir.types import ArrayType, Slot
 
 
 def obstacles(graph: Graph) -> list[tuple[Node, str]]:
@@ -71,3 +55,15 @@ def _obstacle(node: Node) -> str | None:
     except NotImplementedError:
         return f"NumPyro has no bijection onto its support {constraint}"
     return None
+
+
+def stacks(graph: Graph, scans: int = 0) -> dict[str, Stack]:
+    """The families among a model graph's sites and deterministics, by name."""
+    found: dict[str, Stack] = {}
+    for node in graph:
+        for body in node.op.bodies:
+            found |= stacks(body, scans + isinstance(node.op, Scan))
+        if isinstance(node.op, (Site, Deterministic)) and node.op.members is not None:
+            m = node.op.members
+            found[node.op.name] = Stack(m.names, scans - m.steps, m.steps + m.axes)
+    return found

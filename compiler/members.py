@@ -14,10 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.layout import Slot
-from plait.ir.graph import Graph
-from plait.ir.ops import Deterministic, Scan, Site
-from plait.ir.types import Shape
+from plait.ir.types import Shape, Slot
 
 
 @dataclass(frozen=True)
@@ -31,18 +28,6 @@ class Stack:
     def member(self, shape: Shape) -> Shape:
         """The shape of one member's values."""
         return (*shape[: self.axis], *shape[self.axis + self.axes :])
-
-
-def stacks(graph: Graph, scans: int = 0) -> dict[str, Stack]:
-    """The families among a model graph's sites and deterministics, by name."""
-    found: dict[str, Stack] = {}
-    for node in graph:
-        for body in node.op.bodies:
-            found |= stacks(body, scans + isinstance(node.op, Scan))
-        if isinstance(node.op, (Site, Deterministic)) and node.op.members is not None:
-            m = node.op.members
-            found[node.op.name] = Stack(m.names, scans - m.steps, m.steps + m.axes)
-    return found
 
 
 def member_names(names: Mapping[str, object] | list[str], families: Mapping[str, Stack]) -> list[str]:
@@ -136,6 +121,5 @@ __all__ = [
     "member_shapes",
     "member_slots",
     "stacked",
-    "stacks",
     "unstacked",
 ]

@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from plait.compiler.arguments import Arguments
+from plait.compiler.array_like import holds_numbers, kind_in_words
 from plait.compiler.asked_value import asked_value
-from plait.compiler.given import KEPT_VALUE, holds_numbers, kind_in_words
+from plait.compiler.given import KEPT_VALUE
 from plait.compiler.source import exception_loc, in_one_sentence, is_about_arrays
 from plait.ir.errors import ModelError, PlaitError
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from functools import partial
 
 import jax.numpy as jnp
@@ -17,29 +16,7 @@ from plait.compiler.importer import Builder
 from plait.compiler.passes import Pass
 from plait.ir.graph import Graph, Node, Output, Role, downstream, make, with_outputs
 from plait.ir.ops import AddN, Guard, Input, Param, Sum, is_op
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which addends of the log density are summed.
-
-    Attributes:
-        prior: those of the latent sites, which the sampler draws.
-        likelihood: all others: of observed sites and factors.
-        jacobian: log|det| of the map from unconstrained to constrained values.
-        constants: what depends on no latent and no param; it is left out where it is an addend.
-    """
-
-    prior: bool = True
-    likelihood: bool = True
-    jacobian: bool = True
-    constants: bool = True
-
-
-WHOLE = Part()
-PRIOR = Part(likelihood=False)
-LIKELIHOOD = Part(prior=False, jacobian=False)
-JACOBIAN = Part(prior=False, likelihood=False)
+from plait.ir.parts import WHOLE, Part
 
 
 def passes_of(part: Part, pipeline: tuple[Pass, ...]) -> tuple[Pass, ...]:
@@ -127,4 +104,4 @@ def _with_density(nodes: Sequence[Node], outputs: Sequence[Output], root: Node) 
     )
 
 
-__all__ = ["JACOBIAN", "LIKELIHOOD", "PRIOR", "WHOLE", "Part", "passes_of"]
+__all__ = ["passes_of"]

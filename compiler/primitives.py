@@ -10,8 +10,9 @@ import numpyro.distributions as dist
 from jax.tree_util import tree_leaves
 from numpyro.distributions.distribution import Unit
 
+from plait.compiler.array_like import described
 from plait.compiler.emit import emit
-from plait.compiler.given import described, require_name, require_numbers
+from plait.compiler.given import require_name, require_numbers
 from plait.compiler.handlers.effects import mask as mask_handler
 from plait.compiler.plates import open_plates, taken
 from plait.compiler.source import current_loc

@@ -100,6 +100,23 @@ class ArrayType:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a latent sits in z.
+
+    Attributes:
+        name: of the site.
+        offset: of its first entry.
+        unconstrained: type of its part of z.
+        value: type of its constrained value.
+    """
+
+    name: str
+    offset: int
+    unconstrained: ArrayType
+    value: ArrayType
+
+
+@dataclass(frozen=True, slots=True)
 class TupleType:
     """Type of an equation with several results; `item` nodes take them apart."""
 

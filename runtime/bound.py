@@ -13,14 +13,14 @@ from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.certificate import Certificate
 from plait.compiler.control_flow import named_nodes
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.layout import Slot, obstacles
+from plait.compiler.layout import obstacles
 from plait.compiler.members import expected_shapes, member_names
-from plait.compiler.parts import LIKELIHOOD, PRIOR, Part
 from plait.compiler.variants import observed_names
 from plait.ir.errors import InternalError, ModelError, ValueNamesError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Site
-from plait.ir.types import Loc, Shape
+from plait.ir.parts import LIKELIHOOD, PRIOR, Part
+from plait.ir.types import Loc, Shape, Slot
 from plait.runtime import params as param_sites
 from plait.runtime.boundary import latent_values
 from plait.runtime.given import flat_vector, one_number

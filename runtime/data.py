@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from plait.compiler.arguments import Arguments, argument_leaves, canonical
-from plait.compiler.given import NotNumbersError, RaggedError, as_numbers
+from plait.compiler.array_like import NotNumbersError, RaggedError, as_numbers
 from plait.ir.errors import BindError, DataError
 from plait.ir.ops import from_aval
 from plait.runtime.names import unknown_names

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from plait.compiler.members import expected_shapes, unstacked
 from plait.compiler.nonfinite.report import NonFinite
-from plait.compiler.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
+from plait.ir.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 from plait.ir.types import Shape
 from plait.runtime import nonfinite
 from plait.runtime.bound import Bound, Params

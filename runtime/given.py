@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from plait.compiler.given import NotNumbersError, RaggedError, as_numbers
+from plait.compiler.array_like import NotNumbersError, RaggedError, as_numbers
 from plait.compiler.jax_compat import is_tracer
 from plait.ir.errors import SiteTypeError, ValueNamesError
 from plait.ir.types import Loc, Shape

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from plait.compiler.layout import Slot
 from plait.compiler.members import Stack
 from plait.ir.errors import ValueNamesError
-from plait.ir.types import Loc, Shape
+from plait.ir.types import Loc, Shape, Slot
 from plait.runtime.given import numbers
 
 

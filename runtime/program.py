@@ -11,17 +11,19 @@ import jax
 
 from plait.compiler.arguments import Arguments
 from plait.compiler.host_checks import require
+from plait.compiler.layout import stacks
 from plait.compiler.lower.density import Function, Lowered, lower
 from plait.compiler.lower.gradient import is_reversible, value_and_grad, with_gradient
 from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
 from plait.compiler.lower.sampler import draw
-from plait.compiler.members import Stack, stacks
+from plait.compiler.members import Stack
 from plait.compiler.observed import observed_values
-from plait.compiler.parts import WHOLE, Part, passes_of
+from plait.compiler.parts import passes_of
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
 from plait.ir.graph import Graph, Op
 from plait.ir.ops import Value
+from plait.ir.parts import WHOLE, Part
 from plait.ir.types import ArrayType
 from plait.runtime.start import find_start
 from plait.runtime.tempered import Tempered

@@ -11,7 +11,6 @@ import numpy as np
 from numpyro.distributions import biject_to
 
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.layout import Slot
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_shapes, member_slots, unstacked
@@ -20,7 +19,7 @@ from plait.ir.errors import ValueNamesError
 from plait.ir.graph import Node
 from plait.ir.ops import Input, Param, Value, inputs
 from plait.ir.spec import rebuild
-from plait.ir.types import Shape
+from plait.ir.types import Shape, Slot
 from plait.runtime import stan
 from plait.runtime.bound import Bound
 from plait.runtime.boundary import latent_values

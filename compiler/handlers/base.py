@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from plait.compiler.given import described
+from plait.compiler.array_like import described
 from plait.compiler.numpyro_bridge import bridged
 from plait.compiler.source import current_loc
 from plait.compiler.stack import Frame, Site, opened

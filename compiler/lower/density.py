@@ -11,12 +11,13 @@ import numpy as np
 
 from plait.compiler.binding import data_names
 from plait.compiler.kernels.least_squares import NotFiniteError
-from plait.compiler.layout import Slot, layout
+from plait.compiler.layout import layout
 from plait.compiler.lower.evaluate import evaluate
 from plait.ir.errors import DataError
 from plait.ir.fused import Kernel
 from plait.ir.graph import Graph, Node, Role, ancestors, downstream
 from plait.ir.ops import Const, Hoist, Input, Param, Value, inputs
+from plait.ir.types import Slot
 
 
 @dataclass(frozen=True, eq=False, repr=False)

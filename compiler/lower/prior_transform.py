@@ -11,7 +11,6 @@ import numpy as np
 from numpyro.distributions import ImproperUniform
 
 from plait.compiler.control_flow import named_nodes
-from plait.compiler.layout import Slot
 from plait.compiler.lower.ancestral import Walk
 from plait.compiler.quantiles.rules import NoQuantileError, cube_shape, quantile
 from plait.compiler.quantiles.tails import Tails
@@ -20,6 +19,7 @@ from plait.ir.errors import InternalError, ModelError
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Const, Deterministic, Input, Observe, Param, Sample, Scan, array_type, inputs
 from plait.ir.spec import rebuild
+from plait.ir.types import Slot
 
 
 def prior_transform(

@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from plait.compiler.importer import Builder
-from plait.compiler.layout import Slot, layout
+from plait.compiler.layout import layout
 from plait.compiler.staged import signature
 from plait.compiler.supports import is_real
 from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
 from plait.ir.ops import AddN, Constrain, Flat, Guard, Input, LogDet, Value, array_type
-from plait.ir.types import ArrayType
+from plait.ir.types import ArrayType, Slot
 
 
 def unconstrain(graph: Graph) -> Graph:

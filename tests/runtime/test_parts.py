@@ -10,6 +10,7 @@ from scipy import stats
 
 import plait
 from plait import ModelError, ValueNamesError
+from plait.ir.parts import LIKELIHOOD
 from tests.helpers import counting
 from tests.models import EMPTY, MODELS, SCAN_MODELS, some
 from tests.models.numpyro_reference import init_params, latent_names, site_log_probs
@@ -194,7 +195,7 @@ def test_the_parts_follow_new_data_without_a_compilation():
     compiled = plait.compile(rows, X, Y, 1.0)
     z = np.array([0.3, -0.4])
     compiled.total_log_likelihood(z)
-    likelihood = compiled._of(plait.compiler.parts.LIKELIHOOD)._program
+    likelihood = compiled._of(LIKELIHOOD)._program
     other = compiled.bind(y=Y + 1)
     slope, sigma = compiled.constrain(z).values()
     wanted = stats.norm(slope * X, sigma).logpdf(Y + 1).sum() + slope
@@ -202,14 +203,14 @@ def test_the_parts_follow_new_data_without_a_compilation():
         found = other.total_log_likelihood(z)
     assert count.compiles == 0
     assert_allclose(found, wanted, rtol=1e-10)
-    assert other._of(plait.compiler.parts.LIKELIHOOD)._program is likelihood
+    assert other._of(LIKELIHOOD)._program is likelihood
 
 
 def test_rows_of_a_likelihood_are_fused_as_those_of_the_density():
     rng = np.random.default_rng(0)
     x = rng.normal(size=500)
     compiled = plait.compile(rows, x, 2 * x)
-    explained = plait.compile(rows, x, 2 * x)._of(plait.compiler.parts.LIKELIHOOD).explain()
+    explained = plait.compile(rows, x, 2 * x)._of(LIKELIHOOD).explain()
     assert "500 → 1" in str(explained)
     assert "500 → 1" in str(compiled.explain())
 
