@@ -15,7 +15,7 @@ import numpy as np
 
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.runtime.compiled import CompiledModel
-from plait.runtime.dims import Dims
+from plait.runtime.description import Dims
 from plait.runtime.draws import Draws
 from plait.runtime.extras import optional
 from plait.runtime.given import one_key

@@ -7,24 +7,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
-import jax
-
-from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.certificate import Certificate
-from plait.compiler.control_flow import named_nodes
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.layout import obstacles
-from plait.compiler.members import expected_shapes, member_names
-from plait.compiler.variants import observed_names
-from plait.ir.errors import InternalError, ModelError, ValueNamesError
-from plait.ir.graph import Graph, Node
-from plait.ir.ops import Deterministic, Site
+from plait.compiler.members import expected_shapes
+from plait.ir.errors import ModelError, ValueNamesError
 from plait.ir.parts import LIKELIHOOD, PRIOR, Part
-from plait.ir.types import Loc, Shape, Slot
-from plait.runtime import params as param_sites
+from plait.ir.types import Shape, Slot
 from plait.runtime.boundary import latent_values
+from plait.runtime.description import Description
 from plait.runtime.given import flat_vector, one_number
 from plait.runtime.names import require_dict
+from plait.runtime.params import unpacked
 from plait.runtime.program import Program
 from plait.runtime.tempered import Tempered
 
@@ -45,14 +38,13 @@ class Bound:
     @classmethod
     def bound(cls, program: Program, data: Sequence[Any]) -> Self:
         """The program on data: runs `prepare` and the checks on the data."""
-        if any(map(is_tracer, data)):
-            program = program.on_traced_data if program.lowered.kernels else program
-            known = _known(program, data)
-        else:
-            with jax.ensure_compile_time_eval():  # also where the caller's jit is tracing
-                program, known = _checked(program, data)
-        params = None if param_sites.are_drawn(program.model) else param_sites.initial(program.model, data)
-        return cls(program, tuple(data), known, params)
+        fitting, known = program.prepared(data)
+        params = None if fitting.description.params.are_drawn else fitting.initial_params(data)
+        return cls(fitting, tuple(data), known, params)
+
+    @property
+    def _about(self) -> Description:
+        return self._program.description
 
     @cached_property
     def dim(self) -> int:
@@ -62,25 +54,15 @@ class Bound:
     @cached_property
     def dtype(self) -> Any:
         """The dtype of the flat vector."""
-        return self._program.lowered.log_joint.results[""].type.dtype  # type: ignore[union-attr]
+        return self._about.dtype
 
-    @property
-    def _graph_with_supports(self) -> Graph:
-        """The graph whose values know their supports and whose bijectors are still ops."""
-        return dict(self._program.history)["unconstrain"]
+    def _require_density(self) -> None:
+        if self._about.no_density is not None:
+            raise self._about.no_density.error()
 
-    def _require_density(self) -> Any:
-        if self._program.lowered.log_density is None:
-            node, why = obstacles(self._graph_with_supports)[0]
-            by_hand = ", and you can sum it out by hand in a factor" if "discrete" in why else ""
-            raise ModelError(
-                f"latent {node.op.label!r} has no unconstrained density: {why}; log_joint works{by_hand}", node.loc
-            )
-        return self._program.lowered.log_density
-
-    def _for(self, function: Any) -> tuple[Any, ...]:
+    def _for(self, function: str) -> tuple[Any, ...]:
         """What a function reads of `prepare`'s results."""
-        return tuple(self._known[i] for i in function.uses)
+        return tuple(self._known[i] for i in self._program.uses(function))
 
     def _of(self, part: Part) -> Self:
         """This model with a part of its log density."""
@@ -111,11 +93,12 @@ class Bound:
     @cached_property
     def _density_known(self) -> tuple[Any, ...]:
         """What `log_density` reads of `prepare`'s results."""
-        return self._for(self._require_density())
+        self._require_density()
+        return self._for("log_density")
 
     def _given(self, params: Params | None) -> tuple[Any, ...]:
         if params is not None:
-            return param_sites.unpacked(self._program.model, params, self._params)
+            return unpacked(self._about.params, params, self._params)
         if self._params is None:
             raise ModelError(
                 "a param has a random initial value: pass params=compiled.init_param_values(key), or fix it with "
@@ -129,7 +112,7 @@ class Bound:
     def _at(self, values: Mapping[str, Any]) -> Self:
         """This model, or the one in which the observed sites that `values` names are free."""
         require_dict(values, "latent")
-        named = member_names(list(values), self._program.families)
+        named = self._about.members(list(values))
         free = frozenset(self._observed).intersection(named)
         if not free:
             return self
@@ -149,57 +132,28 @@ class Bound:
     @cached_property
     def _observed(self) -> list[str]:
         """The user's observed sites, in program order."""
-        return member_names(observed_names(self._program.model), self._program.families)
+        return self._about.members(list(self._about.observed))
 
     @cached_property
     def _shapes(self) -> dict[str, Shape]:
         """Shapes of the latents' constrained values by site or family, in the order of the flat vector."""
-        return {name: t.shape for name, t in self._program.latents.items()}
+        return {name: t.shape for name, t in self._about.latents.items()}
 
     def _ordered(self, values: Mapping[str, Any], batch: Shape = ()) -> tuple[Any, ...]:
-        expected = expected_shapes(values, self._shapes, self._program.families)
+        about = self._about
+        expected = expected_shapes(values, self._shapes, about.families)
         if not values.keys() <= expected.keys():
-            deterministic = [op.name for op in self._program.model.ops(Deterministic)]
-            computed = [
-                n for n in [*deterministic, *member_names(deterministic, self._program.families)] if n in values
-            ]
+            names = list(about.deterministics)
+            computed = [n for n in [*names, *about.members(names)] if n in values]
             if computed:
                 raise ValueNamesError(
                     f"site {computed[0]!r} is deterministic: the latents decide it, leave it out",
-                    self._line_of(computed[0]),
+                    about.lines.get(computed[0]),
                 )
-        return latent_values(self._program, values, expected, batch, self._line_of)
-
-    def _line_of(self, site: str) -> Loc | None:
-        return next(
-            (node.loc for node in named_nodes(self._program.traced) if site in (node.op.label, *_members(node))), None
-        )
+        return latent_values(about, values, expected, batch)
 
     @property
     def _slots(self) -> tuple[Slot, ...]:
         """Those of sites and families."""
         self._require_density()
-        return self._program.lowered.slots
-
-
-def _known(program: Program, data: Sequence[Any]) -> tuple[Any, ...]:
-    """What a program knows of traced data; nobody can look at them."""
-    return program.lowered.finished(data, program.computed(tuple(data)))
-
-
-def _checked(program: Program, data: Sequence[Any]) -> tuple[Program, tuple[Any, ...]]:
-    """The program that fits the data, after they have been checked, and what it knows of them."""
-    for fitting in program.fitting(data):
-        computed = fitting.computed(tuple(data))
-        if fitting is program:
-            program.require(computed)
-        try:
-            return fitting, fitting.lowered.finished(data, computed)
-        except LayoutChangedError:
-            continue
-    raise InternalError("a program does not fit the data that it was made for")
-
-
-def _members(node: Node) -> tuple[str, ...]:
-    members = node.op.members if isinstance(node.op, (Site, Deterministic)) else None
-    return () if members is None else members.names
+        return self._about.slots

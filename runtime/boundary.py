@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,72 +11,65 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.members import Stack, expected_shapes, stacked
-from plait.ir.types import Loc, Shape
+from plait.ir.types import Shape
+from plait.runtime.description import Description
 from plait.runtime.given import in_dtype
 from plait.runtime.names import leading_axes, ordered_values, require_clear_families, require_dict, unknown_names
-from plait.runtime.program import Program
-
-LineOf = Callable[[str], Loc | None]
 
 
 def latent_values(
-    program: Program, values: Mapping[str, Any], expected: Mapping[str, Shape], batch: Shape, line_of: LineOf
+    about: Description, values: Mapping[str, Any], expected: Mapping[str, Shape], batch: Shape
 ) -> tuple[Any, ...]:
     """The latents' values, in the program's order.
 
     Args:
-        program: whose latents they are.
+        about: the program whose latents they are.
         values: by site or family.
         expected: the shapes of all that have to be given.
         batch: leading axes that all values have.
-        line_of: a site in the model.
 
     Raises:
         ValueNamesError: a value is missing, unknown or misshaped, or its dtype can't be the site's.
     """
-    require_clear_families(values, expected, program.families)
-    given = dict(zip(expected, ordered_values(values, expected, "latent", line_of, batch), strict=True))
-    shapes = {name: t.shape for name, t in program.latents.items()}
-    whole = stacked(given, shapes, program.families, len(batch))
+    require_clear_families(values, expected, about.families)
+    given = dict(zip(expected, ordered_values(values, expected, "latent", about.lines.get, batch), strict=True))
+    shapes = {name: t.shape for name, t in about.latents.items()}
+    whole = stacked(given, shapes, about.families, len(batch))
     return tuple(
-        in_dtype(whole[name], t.dtype, f"latent {name!r}", partial(line_of, name))
-        for name, t in program.latents.items()
+        in_dtype(whole[name], t.dtype, f"latent {name!r}", partial(about.lines.get, name))
+        for name, t in about.latents.items()
     )
 
 
-def given_sites(
-    program: Program, sites: Mapping[str, Shape], given: Mapping[str, Any], shape: Shape, line_of: LineOf
-) -> tuple[dict[str, Any], Shape]:
+def given_sites(about: Description, given: Mapping[str, Any], shape: Shape) -> tuple[dict[str, Any], Shape]:
     """Values of sites that the sampler does not draw.
 
     Args:
-        program: whose sites they are.
-        sites: the shapes of all that is drawn.
+        about: the program whose sites they are.
         given: values of some of them, by site or family.
         shape: of the draws.
-        line_of: a site in the model.
 
     Returns:
         By site or family the values for each draw, stacked; of a family of which some members are given a pair of
         values and which elements count. And the leading axes of the draws.
     """
     require_dict(given, "site")
-    known = expected_shapes(given, sites, program.families)
-    require_clear_families(given, known, program.families)
+    known = expected_shapes(given, about.sites, about.families)
+    require_clear_families(given, known, about.families)
     unknown_names(given.keys(), list(known), "site")
     expected = {name: known[name] for name in given}
     batch = leading_axes(given, expected, "site")
-    found = dict(zip(expected, ordered_values(given, expected, "site", line_of, batch), strict=True))
+    found = dict(zip(expected, ordered_values(given, expected, "site", about.lines.get, batch), strict=True))
     lead = (*shape, *batch)
     fixed: dict[str, Any] = {}
-    for name, own in sites.items():
-        members = program.families[name].names if name in program.families and name not in found else (name,)
+    for name, own in about.sites.items():
+        members = about.families[name].names if name in about.families and name not in found else (name,)
         mine = {member: found[member] for member in members if member in found}
         if not mine:
             continue
-        value, counts = _whole(name, own, members, mine, program.families, batch)
-        if name in program.latents:
-            value = in_dtype(value, program.latents[name].dtype, f"site {name!r}", partial(line_of, name))
+        value, counts = _whole(name, own, members, mine, about.families, batch)
+        if name in about.latents:
+            value = in_dtype(value, about.latents[name].dtype, f"site {name!r}", partial(about.lines.get, name))
         fixed[name] = _each(value, lead, own)
         if counts is not None:
             fixed[name] = (fixed[name], _each(counts, lead, own))

@@ -19,7 +19,6 @@ from plait.compiler.trace import trace
 from plait.ir.errors import CertificateError
 from plait.ir.graph import Graph
 from plait.ir.verify import verify
-from plait.runtime import params as param_sites
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.program import build
 
@@ -89,7 +88,7 @@ def certificate_of(
         points: how many random points.
     """
     program = compiled._program
-    drawn = compiled._params or param_sites.initial(program.model, program.arguments.arrays, jax.random.key(0))
+    drawn = compiled._params or program.initial_params(program.arguments.arrays, jax.random.key(0))
     with jax.enable_x64(True):
         args, kwargs = program.arguments.rebuild([_exact(a) for a in program.arguments.arrays])
         exact: Arguments = split_arguments(model, args, kwargs, static)

@@ -10,21 +10,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.explain import Explanation, explain
+from plait.compiler.explain import Explanation
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import unstacked
-from plait.compiler.variants import observed_names
-from plait.ir.errors import ModelError, ValueNamesError
+from plait.ir.errors import ModelError
 from plait.ir.graph import Graph
-from plait.ir.ops import Param, array
-from plait.ir.types import ArrayType, Shape
-from plait.runtime import params as param_sites
+from plait.ir.types import Shape
 from plait.runtime.bound import Params
 from plait.runtime.boundary import given_sites
 from plait.runtime.data import rebound_arrays
 from plait.runtime.densities import Densities
 from plait.runtime.given import cube_points, draws_shape, one_key
+from plait.runtime.params import packed
 from plait.runtime.start import RADIUS, TRIES
 
 
@@ -48,7 +45,7 @@ class CompiledModel(Densities):
             BindError: an argument has another shape, dtype, structure or static value; says which.
             DataError: the data contradict the model.
         """
-        bound = CompiledModel.bound(self._program, rebound_arrays(self._program.arguments, self._data, new))
+        bound = CompiledModel.bound(self._program, rebound_arrays(self._about.data, self._data, new))
         return replace(bound, _params=self._params, _params_are_users=True) if self._params_are_users else bound
 
     # -- sampling ---------------------------------------------------------------------------------------
@@ -66,7 +63,7 @@ class CompiledModel(Densities):
         Raises:
             ModelError: after 100 tries there is no such point.
         """
-        known = self._for(self._require_density())
+        known = self._density_known
         shape = draws_shape(shape)
         keys = jax.random.split(one_key(key), math.prod(shape))
         points, found = self._program.start(known, self._given(None), keys)
@@ -100,12 +97,11 @@ class CompiledModel(Densities):
             ValueNamesError: `given` has an unknown or misshaped entry.
         """
         shape, key = draws_shape(shape), one_key(key)
-        program, sites = self._program, drawn_shapes(self._program.model)
-        fixed, lead = given_sites(program, sites, {} if given is None else given, shape, self._line_of)
+        fixed, lead = given_sites(self._about, {} if given is None else given, shape)
         keys = jax.random.split(key, math.prod(lead))
-        draws = program.sample(self._data, self._given(params), keys, fixed)
-        shaped = {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in sites}
-        return unstacked(shaped, program.families, len(lead))
+        draws = self._program.sample(self._data, self._given(params), keys, fixed)
+        shaped = {name: jnp.reshape(draws[name], lead + draws[name].shape[1:]) for name in self._about.sites}
+        return unstacked(shaped, self._about.families, len(lead))
 
     def prior_transform(
         self, u: Any, *, deterministic: bool = False, stacked: bool = False, params: Params | None = None
@@ -127,13 +123,12 @@ class CompiledModel(Densities):
             ModelError: the prior of a latent has no inverse CDF, or is masked or scaled.
             ValueNamesError: u has another shape, or an entry outside [0, 1], which inside a caller's jit gives NaN.
         """
-        program, transform = self._program, self._program.prior_transform
+        transform = self._program.prior_transform
         u = cube_points(u, self.dim, self.dtype)
         found = transform(self._data, self._given(params), u)
-        order = drawn_shapes(program.model)
-        wanted = [*self._shapes, *(name for name in order if deterministic and name not in self._shapes)]
+        wanted = [*self._shapes, *(name for name in self._about.sites if deterministic and name not in self._shapes)]
         values = {name: found[name] for name in wanted if name in found}
-        return values if stacked else unstacked(values, program.families, u.ndim - 1)
+        return values if stacked else unstacked(values, self._about.families, u.ndim - 1)
 
     # -- params -----------------------------------------------------------------------------------------
 
@@ -145,27 +140,25 @@ class CompiledModel(Densities):
     @property
     def params(self) -> dict[str, Any]:
         """Values of the `param` sites where none are given: each an array, or a module's pytree."""
-        return param_sites.packed(self._program.model, self._given(None))
+        return packed(self._about.params, self._given(None))
 
     @property
     def param_shapes(self) -> dict[str, Any]:
         """Shape and dtype of each `param` site: a `jax.ShapeDtypeStruct`, or a module's pytree of them."""
-        model = self._program.model
-        types = [array(node.type) for node in model.of(Param)]
-        return param_sites.packed(model, [jax.ShapeDtypeStruct(t.shape, t.dtype) for t in types])
+        sites = self._about.params
+        return packed(sites, [jax.ShapeDtypeStruct(site.type.shape, site.type.dtype) for site in sites.arrays])
 
     def init_param_values(self, key: Any) -> dict[str, Any]:
         """Initial values of the `param` sites, the random ones drawn with `key`."""
-        model = self._program.model
-        return param_sites.packed(model, param_sites.initial(model, self._data, one_key(key)))
+        return packed(self._about.params, self._program.initial_params(self._data, one_key(key)))
 
     def constrain_params(self, unconstrained: Params) -> dict[str, Any]:
         """Values of the `param` sites under their constraints, of unconstrained ones: what an optimizer moves."""
-        return param_sites.transformed(param_sites.constraints_of(self._program.model), unconstrained, inverse=False)
+        return self._program.transformed_params(unconstrained, inverse=False)
 
     def unconstrain_params(self, params: Params) -> dict[str, Any]:
         """The inverse of `constrain_params`."""
-        return param_sites.transformed(param_sites.constraints_of(self._program.model), params, inverse=True)
+        return self._program.transformed_params(params, inverse=True)
 
     def with_params(self, params: Params) -> CompiledModel:
         """This model with other default values of its `param` sites.
@@ -174,7 +167,7 @@ class CompiledModel(Densities):
             ValueNamesError: a site is unknown, or its value has another shape or does not satisfy its constraint.
         """
         arrays = self._given(params)
-        param_sites.require_allowed(self._program.model, arrays, "is given as", ValueNamesError)
+        self._program.require_params(arrays)
         return replace(self, _params=arrays, _params_are_users=True)
 
     # -- looking ----------------------------------------------------------------------------------------
@@ -187,15 +180,14 @@ class CompiledModel(Densities):
     @property
     def data(self) -> dict[str, Any]:
         """The model's data arrays, by argument; those inside a list or dict by their path."""
-        return dict(zip(self._program.arguments.names, self._data, strict=True))
+        return dict(zip(self._about.data.names, self._data, strict=True))
 
     @property
     def observed_data(self) -> dict[str, Any]:
         """The values of the observed sites, in their sites' shapes, as far as data alone decide them."""
-        program = self._program
-        values = program.observed(self._data, self._given(None) if program.model.of(Param) else ())
-        shapes = drawn_shapes(program.model)
-        return unstacked({name: values[name] for name in shapes if name in values}, program.families)
+        about = self._about
+        values = self._program.observed(self._data, self._given(None) if about.params.arrays else ())
+        return unstacked({name: values[name] for name in about.sites if name in values}, about.families)
 
     @property
     def graph(self) -> Graph:
@@ -220,18 +212,9 @@ class CompiledModel(Densities):
     def explain(self) -> Explanation:
         """What you wrote, what is evaluated, at which cost, and why rows were not fused; print it."""
         data = None if any(map(is_tracer, self._data)) else self._data
-        with jax.enable_x64(_is_wide(self.graph)):  # as when it was compiled: the rules are asked again
-            return explain(self._program.history, self.certificate, self._program.notes, data)
+        return self._program.explain(self.certificate, data)
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())
-        observed = ", ".join(observed_names(self._program.model))
+        observed = ", ".join(self._about.observed)
         return f"CompiledModel(latents: {latents or 'none'}; observed: {observed or 'none'})"
-
-
-def _is_wide(graph: Graph) -> bool:
-    """Whether a graph was traced with 64 bits."""
-    return any(isinstance(node.type, ArrayType) and str(node.type.dtype) in _WIDE for node in graph)
-
-
-_WIDE = frozenset({"float64", "int64", "uint64", "complex128"})

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from plait.compiler.arguments import Arguments, argument_leaves, canonical
+from plait.compiler.arguments import argument_leaves, canonical
 from plait.compiler.array_like import NotNumbersError, RaggedError, as_numbers
 from plait.ir.errors import BindError, DataError
-from plait.ir.ops import from_aval
+from plait.ir.types import ArrayType
+from plait.runtime.description import DataSchema
 from plait.runtime.names import unknown_names
 
 
-def rebound_arrays(arguments: Arguments, current: Sequence[Any], new: Mapping[str, Any]) -> tuple[Any, ...]:
+def rebound_arrays(schema: DataSchema, current: Sequence[Any], new: Mapping[str, Any]) -> tuple[Any, ...]:
     """The data arrays with some arguments replaced.
 
     Args:
-        arguments: of the compile.
+        schema: of the compile.
         current: the arrays that are bound now.
         new: by argument name, whole arguments.
 
@@ -27,30 +28,28 @@ def rebound_arrays(arguments: Arguments, current: Sequence[Any], new: Mapping[st
         BindError: a shape, dtype, structure or static value differs from the compile's.
         DataError: a value does not fit into the dtype.
     """
-    unknown_names(new.keys(), list(arguments.values), "argument")
-    arrays = dict(zip(arguments.names, current, strict=True))
+    unknown_names(new.keys(), list(schema.parts), "argument")
+    arrays = dict(zip(schema.names, current, strict=True))
     for name, given in new.items():
         # where one array is expected a list of numbers will do, as numpy's functions take it
         value = _as_array(name, given) if name in arrays and isinstance(given, (list, tuple)) else given
         leaves = argument_leaves({name: value})
-        _same_structure(name, arguments, leaves)
+        _same_structure(name, schema.parts[name], leaves)
         for label, leaf in leaves.items():
             if label in arrays:
                 arrays[label] = _same_type(label, leaf, arrays[label])
-            elif not _equal(leaf, arguments.static[label]):
+            elif not _equal(leaf, schema.static[label]):
                 raise BindError(
-                    f"{label!r} is part of the program, compiled for {arguments.static[label]!r}, got {leaf!r}: "
+                    f"{label!r} is part of the program, compiled for {schema.static[label]!r}, got {leaf!r}: "
                     "call plait.compile again"
                 )
     return tuple(arrays.values())
 
 
-def _same_structure(name: str, arguments: Arguments, leaves: Mapping[str, Any]) -> None:
-    expected = argument_leaves({name: arguments.values[name]})
-    if expected.keys() != leaves.keys():
+def _same_structure(name: str, parts: Collection[str], leaves: Mapping[str, Any]) -> None:
+    if set(parts) != leaves.keys():
         raise BindError(
-            f"argument {name!r} has the parts {sorted(leaves)}, compiled for {sorted(expected)}: "
-            "call plait.compile again"
+            f"argument {name!r} has the parts {sorted(leaves)}, compiled for {sorted(parts)}: call plait.compile again"
         )
 
 
@@ -67,7 +66,7 @@ def _same_type(label: str, leaf: Any, before: Any) -> Any:
     if np.ma.is_masked(leaf):
         raise DataError(f"data {label!r} is a masked array, whose mask would be ignored; pass the mask apart")
     array = canonical(_as_array(label, leaf), label)
-    new, old = (from_aval(jax.typeof(x)) for x in (array, before))
+    new, old = (ArrayType(t.dtype, tuple(t.shape)) for t in map(jax.typeof, (array, before)))
     if new.shape != old.shape:
         raise BindError(f"data {label!r} is {new}, compiled for {old}: call plait.compile again")
     same_kind = (

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from plait.compiler.members import expected_shapes, unstacked
 from plait.compiler.nonfinite.report import NonFinite
 from plait.ir.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 from plait.ir.types import Shape
-from plait.runtime import nonfinite
 from plait.runtime.bound import Bound, Params
 from plait.runtime.names import leading_axes
 from plait.runtime.spaces import Spaces
@@ -33,8 +34,7 @@ class Densities(Spaces):
             ValueNamesError: a value is missing, unknown or misshaped.
         """
         at = self._at(values)
-        function = at._program.lowered.log_joint
-        return at._program.log_joint(at._for(function), self._given(params), at._ordered(values))
+        return at._program.log_joint(at._for("log_joint"), self._given(params), at._ordered(values))
 
     def log_prob_terms(self, values: Mapping[str, Any], params: Params | None = None) -> dict[str, Any]:
         """Each site's log probability (nats), unsummed over its batch, masked and scaled.
@@ -52,21 +52,21 @@ class Densities(Spaces):
             values: as for `log_joint`; leading axes (draws) that all of them share are kept.
             params: values of `param` sites, default their initial ones.
         """
-        shapes = expected_shapes(values, self._shapes, self._program.families)
+        shapes = expected_shapes(values, self._shapes, self._about.families)
         batch = leading_axes(values, shapes, "latent")
         terms = self._terms(self._unscaled, values, params, batch)
         return {name: terms[name] for name in self._observed}
 
     def _terms(self, at: Bound, values: Mapping[str, Any], params: Params | None, batch: Shape = ()) -> dict[str, Any]:
-        program, function = at._program, at._program.lowered.terms
+        program, known = at._program, at._for("terms")
         ordered = at._ordered(values, batch)
         if batch:
             flat = [jnp.reshape(x, (math.prod(batch), *x.shape[len(batch) :])) for x in ordered]
-            terms = program.terms_of_draws(at._for(function), self._given(params), flat)
+            terms = program.terms_of_draws(known, self._given(params), flat)
             terms = {name: jnp.reshape(x, (*batch, *x.shape[1:])) for name, x in terms.items()}
         else:
-            terms = program.terms(at._for(function), self._given(params), ordered)
-        return unstacked({name: terms[name] for name in function.results}, program.families, len(batch))
+            terms = program.terms(known, self._given(params), ordered)
+        return unstacked({name: terms[name] for name in at._about.terms}, at._about.families, len(batch))
 
     def log_density(self, z: Any, params: Params | None = None, *, jacobian: bool = True, propto: bool = False) -> Any:
         """Log density of the flat unconstrained vector (nats, a scalar).
@@ -157,9 +157,24 @@ class Densities(Spaces):
         Raises:
             ValueNamesError: a value is missing, unknown or misshaped.
         """
-        if isinstance(at, Mapping):
-            model = self._at(at)
-            known = model._for(model._program.lowered.log_joint)
-            return nonfinite.at_values(model._program, model._data, known, self._given(params), model._ordered(at))
-        known = self._density_known
-        return nonfinite.at_flat(self._program, self._data, known, self._given(params), self._vector(at))
+        if not isinstance(at, Mapping):
+            return self._nonfinite_at(self._vector(at), self._given(params))
+        model = self._at(at)
+        return model._nonfinite_of(model._ordered(at), self._given(params))
+
+    def _nonfinite_at(self, z: Any, params: Sequence[Any]) -> NonFinite | None:
+        value, gradient = self._program.log_density_and_grad(self._density_known, params, z)
+        by_name = dict(zip(self.names, gradient, strict=True))
+        return self._program.find_nonfinite(self._data, params, [z], float(value), by_name)
+
+    def _nonfinite_of(self, values: tuple[Any, ...], params: Sequence[Any]) -> NonFinite | None:
+        known = self._for("log_joint")
+        floats = {i: x for i, x in enumerate(values) if jnp.issubdtype(x.dtype, np.inexact)}
+
+        def log_joint(moved: dict[int, Any]) -> Any:
+            return self._program.log_joint(known, params, tuple(moved.get(i, x) for i, x in enumerate(values)))
+
+        value, gradient = jax.value_and_grad(log_joint)(floats) if floats else (log_joint({}), {})
+        names = list(self._about.latents)
+        by_name = {names[i]: np.asarray(g) for i, g in gradient.items()}
+        return self._program.find_nonfinite(self._data, params, values, float(value), by_name)

@@ -8,8 +8,7 @@ from plait.compiler.members import Stack
 from plait.ir.graph import Graph
 from plait.ir.ops import Cond, Deterministic, Factor, Scan, Site, array_type
 from plait.ir.types import ArrayType
-
-Dims = tuple[str | None, ...]
+from plait.runtime.description import Dims
 
 
 def site_dims(graph: Graph, families: Mapping[str, Stack], steps: int = 0) -> dict[str, Dims]:
@@ -56,4 +55,4 @@ def _members(name: str, dims: Dims, families: Mapping[str, Stack]) -> dict[str, 
     return dict.fromkeys(family.names, own)
 
 
-__all__ = ["Dims", "site_dims"]
+__all__ = ["site_dims"]

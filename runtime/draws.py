@@ -10,8 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from plait.compiler.lower.sampler import drawn_shapes
-from plait.compiler.members import member_names
 from plait.ir.errors import ModelError, ValueNamesError
 from plait.runtime.compiled import CompiledModel
 
@@ -66,8 +64,7 @@ def constrained_draws(
         evidence: the log evidence and its error, of samplers that estimate it.
     """
     values = compiled.constrain(z, deterministic=True)
-    program = compiled._program
-    order = {name: i for i, name in enumerate(member_names(drawn_shapes(program.model), program.families))}
+    order = {name: i for i, name in enumerate(compiled.site_shapes)}
     return Draws(
         {name: np.asarray(values[name]) for name in sorted(values, key=order.__getitem__)},
         np.asarray(z),

@@ -17,11 +17,12 @@ from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import member_names, unstacked
 from plait.ir.errors import BindError, DataError
 from plait.ir.types import Shape
-from plait.runtime import params as param_sites
+from plait.runtime import param_values
 from plait.runtime.data import rebound_arrays
 from plait.runtime.elbo_program import Arrays, Data, ElboProgram
 from plait.runtime.given import draws_shape, one_key
 from plait.runtime.guide_checks import require_same_starts
+from plait.runtime.params import packed
 from plait.runtime.program import Program
 
 Params = Mapping[str, Any]
@@ -68,14 +69,14 @@ class Elbo:
 
     def _rebound(self, new: Mapping[str, Any]) -> Data:
         program = self._program
-        model = rebound_arrays(program.model.arguments, self._data.model, new)
+        model = rebound_arrays(program.model.description.data, self._data.model, new)
         theirs = {}
         for name in new.keys() & program.guide_arguments.keys():
             there = program.guide_arguments[name]
             if there is None:
                 raise BindError(f"argument {name!r} of the model is several arguments of the guide; give both the same")
             theirs[there] = new[name]
-        return Data(model, rebound_arrays(program.guide.arguments, self._data.guide, theirs))
+        return Data(model, rebound_arrays(program.guide.description.data, self._data.guide, theirs))
 
     # -- params -----------------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ class Elbo:
         mine, theirs = _initial(program.model, of_model, model_key), _initial(program.guide, of_guide, guide_key)
         require_same_starts(program.model, program.guide, mine, theirs)
         values = theirs | mine
-        moved = param_sites.transformed(program.constraints, values, inverse=True)
+        moved = param_values.transformed(program.constraints, values, inverse=True)
         # a weak type would make an optimizer's first step differ in type from the next ones
         return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), moved)
 
@@ -107,7 +108,7 @@ class Elbo:
 
     def unconstrain(self, values: Params) -> dict[str, Any]:
         """The inverse of `constrain`."""
-        return param_sites.transformed(self._program.constraints, values, inverse=True)
+        return param_values.transformed(self._program.constraints, values, inverse=True)
 
     # -- the bound --------------------------------------------------------------------------------------
 
@@ -198,7 +199,7 @@ class Elbo:
 
 
 def _initial(program: Program, data: Arrays, key: Any) -> dict[str, Any]:
-    return param_sites.packed(program.model, param_sites.initial(program.model, data, key))
+    return packed(program.description.params, program.initial_params(data, key))
 
 
 # -- looking at data --------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ import numpy as np
 from plait.compiler.lower.sampler import draw, draw_with_log_prob
 from plait.compiler.members import expected_shapes, stacked, unstacked
 from plait.compiler.subsampling import drawn_indices, given_indices, is_index
-from plait.ir.graph import Graph
 from plait.ir.types import PlateFrame
-from plait.runtime import params as param_sites
+from plait.runtime import param_values
+from plait.runtime.params import unpacked
 from plait.runtime.program import Jitted, Program
 
 Arrays = tuple[Any, ...]
@@ -72,21 +72,21 @@ class ElboProgram:
     @cached_property
     def constraints(self) -> dict[str, Any]:
         """The constraints of the params by name, the guide's before those that only the model has."""
-        return param_sites.constraints_of(self.guide.model) | param_sites.constraints_of(self.model.model)
+        return param_values.constraints_of(self.guide.model) | param_values.constraints_of(self.model.model)
 
     def constrained(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Params on their constraints, of unconstrained ones."""
-        return param_sites.transformed(self.constraints, params, inverse=False)
+        return param_values.transformed(self.constraints, params, inverse=False)
 
     def _params(self, params: Mapping[str, Any]) -> tuple[Arrays, Arrays]:
         """The arrays of the model's and of the guide's params, of unconstrained ones by name."""
         values = self.constrained(params)
 
-        def of(graph: Graph) -> Arrays:
-            mine = {name: values[name] for name in param_sites.constraints_of(graph) if name in values}
-            return param_sites.unpacked(graph, mine, None)
+        def of(program: Program) -> Arrays:
+            sites = program.description.params
+            return unpacked(sites, {name: values[name] for name in sites.trees if name in values}, None)
 
-        return of(self.model.model), of(self.guide.model)
+        return of(self.model), of(self.guide)
 
     # -- estimates --------------------------------------------------------------------------------------
 

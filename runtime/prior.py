@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from numpyro.distributions import MaskedDistribution
 
-from plait.compiler.control_flow import named_nodes
-from plait.compiler.lower.prior_transform import weighted
 from plait.ir.errors import ModelError
-from plait.ir.ops import Sample
-from plait.ir.spec import Part, Spec
 from plait.ir.types import Shape
 from plait.runtime.compiled import CompiledModel
 
@@ -55,23 +49,8 @@ def prior_points(compiled: CompiledModel, key: Any, shape: Shape | int) -> Any:
 
 def require_normalized_prior(compiled: CompiledModel) -> None:
     """Raises ModelError where the density of a latent is masked or scaled: an evidence would have no meaning."""
-    for node in named_nodes(compiled.graph):
-        if isinstance(node.op, Sample) and (why := weighted(node, node.op) or _masks_itself(node.op)):
-            raise ModelError(f"this sampler starts from prior draws, and of latent {node.op.name!r} {why}", node.loc)
-
-
-def _masks_itself(op: Sample) -> str | None:
-    if not any(spec.cls is MaskedDistribution for spec in _nested(op.dist)):
-        return None
-    return "the distribution is masked by .mask(), so its draws are not from its density; mask observed sites alone"
-
-
-def _nested(part: Part) -> Iterator[Spec]:
-    """A distribution and what is inside it."""
-    if isinstance(part, Spec):
-        yield part
-        for _, value in part.fields:
-            yield from _nested(value)
+    if compiled._about.weighted_prior is not None:
+        raise compiled._about.weighted_prior.error()
 
 
 __all__ = ["prior_points", "require_normalized_prior"]

@@ -9,22 +9,33 @@ from typing import Any
 
 import jax
 
+from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.arguments import Arguments
+from plait.compiler.certificate import Certificate
+from plait.compiler.explain import Explanation, explain
 from plait.compiler.host_checks import require
+from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import stacks
-from plait.compiler.lower.density import Function, Lowered, lower
+from plait.compiler.lower.density import Function, Lowered, lower, unconstrained
 from plait.compiler.lower.gradient import is_reversible, value_and_grad, with_gradient
 from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
 from plait.compiler.lower.sampler import draw
 from plait.compiler.members import Stack
+from plait.compiler.nonfinite.find import Point, find
+from plait.compiler.nonfinite.frames import Frame
+from plait.compiler.nonfinite.report import NonFinite
 from plait.compiler.observed import observed_values
 from plait.compiler.parts import passes_of
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
+from plait.ir.errors import InternalError, ValueNamesError
 from plait.ir.graph import Graph, Op
-from plait.ir.ops import Value
+from plait.ir.ops import Input, Param, Value, inputs
 from plait.ir.parts import WHOLE, Part
 from plait.ir.types import ArrayType
+from plait.runtime import param_values
+from plait.runtime.describe import describe
+from plait.runtime.description import Description
 from plait.runtime.start import find_start
 from plait.runtime.tempered import Tempered
 
@@ -64,9 +75,50 @@ class Program:
     part: Part = WHOLE
 
     @cached_property
+    def description(self) -> Description:
+        """What it says of itself."""
+        return describe(self.traced, self.model, self._with_supports, self.lowered, self.arguments)
+
+    @property
+    def _with_supports(self) -> Graph:
+        """The graph whose values know their supports and whose bijectors are still ops."""
+        return dict(self.history)["unconstrain"]
+
+    # -- data -------------------------------------------------------------------------------------------
+
+    @cached_property
     def computed(self) -> Jitted:
         """Of the data arrays: what JAX can trace of `prepare`."""
         return jax.jit(self.lowered.computed)
+
+    def prepared(self, data: Sequence[Any]) -> tuple[Program, tuple[Any, ...]]:
+        """The program that fits the data, and what it knows of them, after they have been checked.
+
+        Nobody can look at data that a caller's jit or vmap traces: these are not checked.
+
+        Raises:
+            DataError: the data contradict the model.
+        """
+        if any(map(is_tracer, data)):
+            program = self.on_traced_data if self.lowered.kernels else self
+            return program, program.lowered.finished(data, program.computed(tuple(data)))
+        with jax.ensure_compile_time_eval():  # also where the caller's jit is tracing
+            return self._checked(data)
+
+    def _checked(self, data: Sequence[Any]) -> tuple[Program, tuple[Any, ...]]:
+        for fitting in self.fitting(data):
+            computed = fitting.computed(tuple(data))
+            if fitting is self:
+                self.require(computed)
+            try:
+                return fitting, fitting.lowered.finished(data, computed)
+            except LayoutChangedError:
+                continue
+        raise InternalError("a program does not fit the data that it was made for")
+
+    def uses(self, function: str) -> tuple[int, ...]:
+        """The places, among what `prepared` knows of data, of what one of the functions below reads."""
+        return getattr(self.lowered, function).uses
 
     def require(self, computed: Sequence[Any]) -> None:
         """Raises DataError where data, of which these values were `computed`, contradict the model."""
@@ -132,10 +184,21 @@ class Program:
         return jax.jit(partial(_batched, _required(self.lowered.deterministics)))
 
     @cached_property
+    def unconstrain(self) -> Jitted:
+        """Of (data, params, values), with the same leading axes of all values, as many as `axes` says."""
+
+        def call(data: Any, params: Any, values: Any, axes: int) -> Any:
+            function = partial(unconstrained, self._with_supports, self.description.dtype, data, params)
+            for _ in range(axes):
+                function = jax.vmap(function)
+            return function(values)
+
+        return jax.jit(call, static_argnums=3)
+
+    @cached_property
     def start(self) -> Jitted:
         """Of (known, params, keys (n,)): n points and whether each is usable."""
-        slots, dtype = self.lowered.slots, self.lowered.log_joint.results[""].type.dtype  # type: ignore[union-attr]
-        dim = sum(slot.unconstrained.size for slot in slots)
+        dim, dtype = sum(slot.unconstrained.size for slot in self.lowered.slots), self.description.dtype
         value_and_grad = jax.value_and_grad(self.density, argnums=2)
 
         def many(known: Any, params: Any, keys: Any) -> Any:
@@ -234,6 +297,46 @@ class Program:
         kept = {"simplify", "reroll"} & {name for name, _ in self.history}
         return build(traced, {p.name: p.name in kept for p in PIPELINE if p.optional}, self.arguments)
 
+    # -- params -----------------------------------------------------------------------------------------
+
+    def initial_params(self, data: Sequence[Any], key: Any = None) -> tuple[Any, ...]:
+        """The arrays of the params' initial values, the random ones drawn with a key."""
+        return param_values.initial(self.model, data, key)
+
+    def require_params(self, arrays: Sequence[Any]) -> None:
+        """Raises ValueNamesError where a param's value does not satisfy its constraint."""
+        param_values.require_allowed(self.model, arrays, "is given as", ValueNamesError)
+
+    def transformed_params(self, given: Mapping[str, Any], inverse: bool) -> dict[str, Any]:
+        """Params by site moved onto their constraints, or back."""
+        return param_values.transformed(param_values.constraints_of(self.model), given, inverse)
+
+    # -- looking ----------------------------------------------------------------------------------------
+
+    def explain(self, certificate: Certificate | None, data: Sequence[Any] | None) -> Explanation:
+        """What is evaluated of the program, made for these data; None where they are traced."""
+        with jax.enable_x64(_is_wide(self.traced)):  # as when it was compiled: the rules are asked again
+            return explain(self.history, certificate, self.notes, data)
+
+    def find_nonfinite(
+        self, data: Sequence[Any], params: Sequence[Any], at: Sequence[Any], density: float, gradient: Mapping[str, Any]
+    ) -> NonFinite | None:
+        """The first thing that is infinite or NaN at a point.
+
+        Args:
+            data: the data arrays.
+            params: the arrays of the params.
+            at: the flat vector in a list, or a tuple of the latents' values.
+            density: the log density there, or the log joint.
+            gradient: its gradient, by name of the entry of z, or by latent.
+        """
+        graph, unconstrained = self._with_supports, isinstance(at, list)
+        given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+        given |= zip(graph.of(Param), params, strict=True)
+        given |= zip(inputs(graph, Input.FLAT) if unconstrained else graph.of(Value), at, strict=True)
+        point = Point(self.traced, self.model, Frame(graph, given), self.families, unconstrained)
+        return find(point, density, gradient)
+
     @cached_property
     def differentiated(self) -> Callable[..., Any]:
         """`density`, which gives the gradient of `log_density_and_grad` to whoever differentiates it."""
@@ -286,6 +389,14 @@ def _over_axes(function: Callable[[Any], dict[str, Any]], z: Any) -> dict[str, A
     for _ in range(z.ndim - 1):
         function = jax.vmap(function)
     return function(z)
+
+
+def _is_wide(graph: Graph) -> bool:
+    """Whether a graph was traced with 64 bits."""
+    return any(isinstance(node.type, ArrayType) and str(node.type.dtype) in _WIDE for node in graph)
+
+
+_WIDE = frozenset({"float64", "int64", "uint64", "complex128"})
 
 
 def _required(function: Function | None) -> Function:

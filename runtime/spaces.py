@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from numpyro.distributions import biject_to
 
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.lower.evaluate import evaluate
-from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import expected_shapes, member_shapes, member_slots, unstacked
-from plait.compiler.wording import in_words
 from plait.ir.errors import ValueNamesError
-from plait.ir.graph import Node
-from plait.ir.ops import Input, Param, Value, inputs
-from plait.ir.spec import rebuild
 from plait.ir.types import Shape, Slot
 from plait.runtime import stan
 from plait.runtime.bound import Bound
 from plait.runtime.boundary import latent_values
-from plait.runtime.dims import site_dims
 from plait.runtime.given import flat_vector
 from plait.runtime.names import flat_names, leading_axes
 
@@ -34,7 +24,7 @@ class Spaces(Bound):
     @property
     def has_log_density(self) -> bool:
         """Whether there is an unconstrained density: not with a discrete latent, whose `log_joint` works."""
-        return self._program.lowered.log_density is not None
+        return self._about.no_density is None
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -42,12 +32,12 @@ class Spaces(Bound):
 
         Latents that a Python loop made inside the body of a scan alternate with each other; they have one slot.
         """
-        return member_slots(self._slots, self._program.families)
+        return member_slots(self._slots, self._about.families)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the flat vector's entries, in its order: ``('mu', 'theta[0]', …)``."""
-        return flat_names(self._slots, self._program.families)
+        return flat_names(self._slots, self._about.families)
 
     @property
     def param_names(self) -> tuple[str, ...]:
@@ -60,7 +50,7 @@ class Spaces(Bound):
     @property
     def param_unc_names(self) -> tuple[str, ...]:
         """Names of the flat vector's entries in its order, with Stan's indices from 1: `names` in other letters."""
-        return flat_names(self._slots, self._program.families, stan.dotted)
+        return flat_names(self._slots, self._about.families, stan.dotted)
 
     def param_constrain(self, z: Any) -> Any:
         """The constrained values of a flat vector as one vector, in the order of `param_names`.
@@ -80,12 +70,12 @@ class Spaces(Bound):
     @property
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the latents' constrained values by site, in the order of the flat vector."""
-        return member_shapes(self._shapes, self._program.families)
+        return member_shapes(self._shapes, self._about.families)
 
     @property
     def site_shapes(self) -> dict[str, Shape]:
         """Shapes of the values of all sites that `sample` draws: latents, observed sites, deterministics."""
-        return member_shapes(drawn_shapes(self._program.model), self._program.families)
+        return member_shapes(self._about.sites, self._about.families)
 
     @property
     def dims(self) -> dict[str, tuple[str | None, ...]]:
@@ -93,7 +83,7 @@ class Spaces(Bound):
 
         Latent, observed and deterministic sites, in program order.
         """
-        return site_dims(self._program.model, self._program.families)
+        return dict(self._about.dims)
 
     @property
     def families(self) -> dict[str, tuple[str, ...]]:
@@ -102,7 +92,7 @@ class Spaces(Bound):
         ``{"theta_*": ("theta_0", "theta_1", …)}``: latent, observed and deterministic sites, in C order of the axes
         of the stacked array that count them. Families of one pattern are numbered: ``y_*``, ``y_*2``.
         """
-        return {name: family.names for name, family in self._program.families.items()}
+        return {name: family.names for name, family in self._about.families.items()}
 
     def constrain(self, z: Any, *, deterministic: bool = False, stacked: bool = False) -> dict[str, Any]:
         """Values by site at a flat vector.
@@ -113,13 +103,13 @@ class Spaces(Bound):
             stacked: whether each of `families` is one array, instead of one for each of its sites.
         """
         self._require_density()
-        program, z = self._program, flat_vector(z, self.dim, self.dtype, batched=True)
-        functions = [(program.lowered.values, program.values)]
+        z, names = flat_vector(z, self.dim, self.dtype, batched=True), list(self._about.latents)
+        found = self._program.values(self._for("values"), self._given(None), z)
         if deterministic:
-            functions.append((program.lowered.deterministics, program.deterministics))
-        parts = [(f.results, call(self._for(f), self._given(None), z)) for f, call in functions if f is not None]
-        found = {name: values[name] for order, values in parts for name in order}
-        return found if stacked else unstacked(found, program.families, z.ndim - 1)
+            found |= self._program.deterministics(self._for("deterministics"), self._given(None), z)
+            names += [name for name in self._about.sites if name in found and name not in self._about.latents]
+        found = {name: found[name] for name in names}
+        return found if stacked else unstacked(found, self._about.families, z.ndim - 1)
 
     def unconstrain(self, values: Mapping[str, Any]) -> Any:
         """The flat vector of constrained values: the inverse of `constrain`.
@@ -134,12 +124,10 @@ class Spaces(Bound):
             ValueNamesError: a value is missing, unknown, misshaped or outside its support.
         """
         self._require_density()
-        expected = expected_shapes(values, self._shapes, self._program.families)
+        expected = expected_shapes(values, self._shapes, self._about.families)
         batch = leading_axes(values, expected, "latent")
-        call = self._unconstrain_one
-        for _ in batch:
-            call = jax.vmap(call)
-        z = call(latent_values(self._program, values, expected, batch, self._line_of))
+        ordered = latent_values(self._about, values, expected, batch)
+        z = self._program.unconstrain(self._data, self._given(None), ordered, len(batch))
         self._refuse_outside(z)
         return z
 
@@ -149,20 +137,6 @@ class Spaces(Bound):
             return
         wrong = np.isnan(z).reshape(-1, self.dim).any(axis=0)
         slot = next(s for s in self._slots if wrong[s.offset : s.offset + s.unconstrained.size].any())
-        op = next(op for op in self._graph_with_supports.ops(Value) if op.name == slot.name)
-        allowed = in_words(op.support, ["…"] * op.n_leaves)
         name = self.names[int(np.argmax(wrong))].partition("[")[0] if slot.name in self.families else slot.name
-        message = f"the value of latent {name!r} is outside its support ({allowed})"
-        raise ValueNamesError(message, self._line_of(name))
-
-    def _unconstrain_one(self, ordered: Sequence[Any]) -> Any:
-        graph = self._graph_with_supports
-        nodes = graph.of(Value)
-        given: dict[Node, Any] = dict(zip(inputs(graph, Input.DATA), self._data, strict=True))
-        given |= zip(graph.of(Param), self._given(None), strict=True)
-        given |= zip(nodes, ordered, strict=True)
-        parts = []
-        for node, op in zip(nodes, graph.ops(Value), strict=True):
-            leaves = evaluate(graph, given, op.leaves(node.args))
-            parts.append(jnp.ravel(biject_to(rebuild(op.support, leaves)).inv(given[node])))
-        return jnp.concatenate(parts).astype(self.dtype) if parts else jnp.zeros(0, self.dtype)
+        message = f"the value of latent {name!r} is outside its support ({self._about.allowed[slot.name]})"
+        raise ValueNamesError(message, self._about.lines.get(name))

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from numpyro.distributions import biject_to
 
 from plait.compiler.binding import data_names
 from plait.compiler.kernels.least_squares import NotFiniteError
@@ -17,6 +18,7 @@ from plait.ir.errors import DataError
 from plait.ir.fused import Kernel
 from plait.ir.graph import Graph, Node, Role, ancestors, downstream
 from plait.ir.ops import Const, Hoist, Input, Param, Value, inputs
+from plait.ir.spec import rebuild
 from plait.ir.types import Slot
 
 
@@ -177,3 +179,24 @@ def _frontier(wanted: Iterable[Node], cut: set[Node]) -> list[Node]:
         else:
             todo.extend(node.args[::-1])
     return list(found)
+
+
+def unconstrained(graph: Graph, dtype: Any, data: Sequence[Any], params: Sequence[Any], values: Sequence[Any]) -> Any:
+    """The flat vector of the latents' values.
+
+    Args:
+        graph: the graph whose values know their supports and whose bijectors are still ops.
+        dtype: of the flat vector.
+        data: the data arrays.
+        params: the arrays of the params.
+        values: of the latents, in order.
+    """
+    nodes = graph.of(Value)
+    given: dict[Node, Any] = dict(zip(inputs(graph, Input.DATA), data, strict=True))
+    given |= zip(graph.of(Param), params, strict=True)
+    given |= zip(nodes, values, strict=True)
+    parts = []
+    for node, op in zip(nodes, graph.ops(Value), strict=True):
+        leaves = evaluate(graph, given, op.leaves(node.args))
+        parts.append(jnp.ravel(biject_to(rebuild(op.support, leaves)).inv(given[node])))
+    return jnp.concatenate(parts).astype(dtype) if parts else jnp.zeros(0, dtype)
