@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from plait.compiler.certificate import Certificate
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.members import expected_shapes
 from plait.ir.errors import ModelError, ValueNamesError
@@ -15,11 +14,13 @@ from plait.ir.parts import LIKELIHOOD, PRIOR, Part
 from plait.ir.types import Shape, Slot
 from plait.runtime.boundary import latent_values
 from plait.runtime.description import Description
+from plait.runtime.functions import Functions, TemperedFunctions
 from plait.runtime.given import flat_vector, one_number
 from plait.runtime.names import require_dict
 from plait.runtime.params import unpacked
-from plait.runtime.program import Program
-from plait.runtime.tempered import Tempered
+
+if TYPE_CHECKING:
+    from plait.compiler.certificate import Certificate
 
 Params = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ Params = Mapping[str, Any]
 class Bound:
     """A program, its data, and what is computed of them before any call."""
 
-    _program: Program
+    _program: Functions
     _data: tuple[Any, ...]
     _known: tuple[Any, ...]
     _params: tuple[Any, ...] | None  # None while random initial values have not been drawn
@@ -36,7 +37,7 @@ class Bound:
     certificate: Certificate | None = None
 
     @classmethod
-    def bound(cls, program: Program, data: Sequence[Any]) -> Self:
+    def bound(cls, program: Functions, data: Sequence[Any]) -> Self:
         """The program on data: runs `prepare` and the checks on the data."""
         fitting, known = program.prepared(data)
         params = None if fitting.description.params.are_drawn else fitting.initial_params(data)
@@ -81,7 +82,7 @@ class Bound:
         return self if jacobian and not propto else self._of(Part(jacobian=jacobian, constants=not propto))
 
     @cached_property
-    def _tempered(self) -> tuple[Tempered, tuple[Any, Any]]:
+    def _tempered(self) -> tuple[TemperedFunctions, tuple[Any, Any]]:
         """The functions, and what prior and likelihood know of the data."""
         prior, likelihood = self._of(PRIOR), self._of(LIKELIHOOD)
         functions = self._program.tempered(prior._program, likelihood._program)

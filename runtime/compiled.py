@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.explain import Explanation
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.members import unstacked
 from plait.ir.errors import ModelError
-from plait.ir.graph import Graph
 from plait.ir.types import Shape
 from plait.runtime.bound import Params
 from plait.runtime.boundary import given_sites
@@ -23,6 +21,10 @@ from plait.runtime.densities import Densities
 from plait.runtime.given import cube_points, draws_shape, one_key
 from plait.runtime.params import packed
 from plait.runtime.start import RADIUS, TRIES
+
+if TYPE_CHECKING:
+    from plait.compiler.explain import Explanation
+    from plait.ir.graph import Graph
 
 
 class CompiledModel(Densities):
@@ -202,7 +204,7 @@ class CompiledModel(Densities):
     @property
     def density_graph(self) -> Graph:
         """The graph after the last pass."""
-        return self._program.lowered.graph
+        return self._program.density_graph
 
     @property
     def history(self) -> tuple[tuple[str, Graph], ...]:

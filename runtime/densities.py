@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.members import expected_shapes, unstacked
-from plait.compiler.nonfinite.report import NonFinite
 from plait.ir.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 from plait.ir.types import Shape
 from plait.runtime.bound import Bound, Params
 from plait.runtime.names import leading_axes
 from plait.runtime.spaces import Spaces
+
+if TYPE_CHECKING:
+    from plait.compiler.nonfinite.report import NonFinite
 
 
 class Densities(Spaces):

@@ -80,6 +80,11 @@ class Program:
         return describe(self.traced, self.model, self._with_supports, self.lowered, self.arguments)
 
     @property
+    def density_graph(self) -> Graph:
+        """The graph after the last pass."""
+        return self.lowered.graph
+
+    @property
     def _with_supports(self) -> Graph:
         """The graph whose values know their supports and whose bijectors are still ops."""
         return dict(self.history)["unconstrain"]

@@ -193,9 +193,21 @@ OPTIONAL = ("arviz", "blackjax", "dynesty", "emcee", "equinox", "flax", "nutpie"
 
 def test_plait_imports_no_optional_package() -> None:
     """All of them are installed here, so an import would succeed and only be slow."""
-    code = f"import sys, plait; print(*[name for name in {OPTIONAL!r} if name in sys.modules])"
+    assert imported_by("import plait; [getattr(plait, name) for name in plait.__all__]", OPTIONAL) == []
+
+
+def test_neither_plait_alone_nor_a_compiled_model_imports_numpyro() -> None:
+    """A loaded model needs none: NumPyro takes longer to import than a model to load."""
+    code = "import plait.runtime.compiled; from plait import CompiledModel, samplers, summary, to_arviz"
+    assert imported_by(code, ("numpyro",)) == []
+    assert imported_by(code + "; plait.compile", ("numpyro",)) == ["numpyro"]
+
+
+def imported_by(code: str, names: tuple[str, ...]) -> list[str]:
+    """Which of these packages a new process imports."""
+    code = f"{code}; import sys; print(*[name for name in {names!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.split() == []
+    return done.stdout.split()
 
 
 def test_every_adapter_is_listed() -> None:

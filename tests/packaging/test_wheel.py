@@ -51,7 +51,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def is_packaged(name: str) -> bool:
-    return name.endswith(".py") or name == "py.typed"
+    return name.endswith((".py", ".pyi")) or name == "py.typed"
 
 
 def build_wheel(tree: Path) -> Contents:

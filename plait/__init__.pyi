@@ -1,0 +1,35 @@
+# What `import plait` offers; each name is imported when it is first used (see __init__.py).
+
+from . import handlers, samplers
+from .compiler.modules import module, random_module
+from .compiler.plates import plate, plate_stack, subsample
+from .compiler.primitives import deterministic, factor, get_mask, param, sample
+from .ir.errors import (
+    BindError,
+    CertificateError,
+    ConvergenceError,
+    DataError,
+    InternalError,
+    MissingExtraError,
+    ModelError,
+    OptionError,
+    PassError,
+    PlaitError,
+    ValueNamesError,
+)
+from .runtime.arviz_data import to_arviz
+from .runtime.compile import compile
+from .runtime.compile_elbo import elbo
+from .runtime.compiled import CompiledModel
+from .runtime.draws import Draws
+from .runtime.elbo import Elbo
+from .runtime.summary import diagnose, summary
+
+__version__: str
+
+__all__ = [
+    "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
+    "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError", "compile",
+    "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
+    "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
+]  # fmt: skip
