@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
+
+from plait.ir.records import from_data, to_data, without_schema
+
+SCHEMA = "plait.certificate/1"
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,22 @@ class Certificate:
             parts.append(f"{self.skipped} more points have no finite density")
         return "".join(f"; {part}" for part in parts)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `json.dumps(…, allow_nan=False)` takes; `docs/json.md` has every field."""
+        return {"schema": SCHEMA, **to_data(self)}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Certificate:
+        """The certificate that `to_json` wrote: equal to it, and printed alike.
+
+        Args:
+            data: what `json.loads` made of it.
+
+        Raises:
+            ArtifactError: it is of another schema, or a field is missing, unknown or of the wrong type.
+        """
+        return from_data(cls, without_schema(data, SCHEMA, "the certificate"), "the certificate")
+
     def __str__(self) -> str:
         out = io.StringIO()
         Console(file=out, width=110, force_terminal=False, markup=False, highlight=False).print(self)
@@ -142,4 +163,4 @@ class Certificate:
         return table
 
 
-__all__ = ["Certificate", "Row"]
+__all__ = ["SCHEMA", "Certificate", "Row"]

@@ -75,5 +75,9 @@ class InternalError(PlaitError):
     """A defect of plait itself: a graph that left a pass does not verify."""
 
 
+class ArtifactError(PlaitError):
+    """A saved model can't be read, or does not fit this process; or a model can't be saved."""
+
+
 class MissingExtraError(PlaitError, ImportError):
     """A part of plait was asked for whose optional packages are not installed; names the extra."""

@@ -5,6 +5,7 @@ from .compiler.modules import module, random_module
 from .compiler.plates import plate, plate_stack, subsample
 from .compiler.primitives import deterministic, factor, get_mask, param, sample
 from .ir.errors import (
+    ArtifactError,
     BindError,
     CertificateError,
     ConvergenceError,
@@ -28,7 +29,7 @@ from .runtime.summary import diagnose, summary
 __version__: str
 
 __all__ = [
-    "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
+    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
     "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError", "compile",
     "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
     "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",

@@ -23,7 +23,7 @@ from plait.runtime.params import packed
 from plait.runtime.start import RADIUS, TRIES
 
 if TYPE_CHECKING:
-    from plait.compiler.explain import Explanation
+    from plait.compiler.explanation import Explanation
     from plait.ir.graph import Graph
 
 

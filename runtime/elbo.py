@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from plait.compiler.analysis.cells import LayoutChangedError
-from plait.compiler.explain import Explanation, explain
+from plait.compiler.explain import explain
+from plait.compiler.explanation import Explanation
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import member_names, unstacked

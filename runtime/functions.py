@@ -10,7 +10,7 @@ from plait.runtime.description import Description
 
 if TYPE_CHECKING:
     from plait.compiler.certificate import Certificate
-    from plait.compiler.explain import Explanation
+    from plait.compiler.explanation import Explanation
     from plait.compiler.nonfinite.report import NonFinite
     from plait.ir.graph import Graph
 

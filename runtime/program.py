@@ -12,7 +12,8 @@ import jax
 from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.arguments import Arguments
 from plait.compiler.certificate import Certificate
-from plait.compiler.explain import Explanation, explain
+from plait.compiler.explain import explain
+from plait.compiler.explanation import Explanation
 from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.layout import stacks
