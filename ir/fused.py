@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,6 +22,9 @@ class Kernel(Typed):
     kernel: Any
     mnemonic: ClassVar[str] = "kernel"
 
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"of": self.site, "formula": self.kernel.name}
+
     def text(self, names: list[str]) -> str:
         return f"kernel {self.site!r} {self.kernel.name} {', '.join(names)}".rstrip()
 
@@ -37,6 +41,9 @@ class Fused(Typed):
     site: str
     formula: Any
     mnemonic: ClassVar[str] = "fused"
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"of": self.site, "formula": self.formula.name}
 
     def text(self, names: list[str]) -> str:
         return f"fused {self.site!r} {self.formula.name} {', '.join(names)}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import networkx as nx
 
 from plait.ir.errors import InternalError
+from plait.ir.graph_json import to_json
 from plait.ir.text import to_text
 from plait.ir.types import Loc, Type
 
@@ -53,6 +54,29 @@ class Op:
     def with_bodies(self, bodies: Sequence[Graph]) -> Op:
         """The op with other graphs inside."""
         return self
+
+    @property
+    def category(self) -> str:
+        """What the node is to a reader: latent, observed, data, code, …; the mnemonic, where an op says no more."""
+        return self.mnemonic
+
+    @property
+    def applies(self) -> str | None:
+        """The name of the jax primitive that the op applies; None for everything else."""
+        return None
+
+    def enter(self, words: Sequence[str]) -> tuple[Sequence[str], ...]:
+        """How the inputs of each body read, in order, where the op's arguments read like this."""
+        return tuple(() for _ in self.bodies)
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        """What the JSON form says of the op alone: JSON-able values under names that `docs/json.md` lists.
+
+        Args:
+            ids: of the arguments.
+            words: how the arguments read, without the axes that broadcasting gave them.
+        """
+        return {}
 
     def text(self, names: list[str]) -> str:
         """The op with its arguments' names, as the text form prints it."""
@@ -145,6 +169,13 @@ class Graph:
                 positions = tuple(i for i, a in enumerate(node.args) if a is arg)
                 graph.add_edge(arg, node, positions=positions)
         return graph
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph for machines: what `json.dumps(…, allow_nan=False)` takes, equal in every process.
+
+        Of constants only scalars have their value here, of data there are none. `docs/json.md` has every field.
+        """
+        return to_json(self)
 
     def __str__(self) -> str:
         return to_text(self)

@@ -17,8 +17,9 @@ import jax
 import numpy as np
 
 from plait.ir.errors import InternalError
-from plait.ir.graph import Graph, Node, Op
-from plait.ir.spec import Part, Spec, family, spec_text
+from plait.ir.graph import Graph, Node, Op, Role
+from plait.ir.records import number, to_data
+from plait.ir.spec import Part, Spec, family, spec_text, unexpanded
 from plait.ir.types import ArrayType, Members, PlateFrame, Shape, TupleType, Type
 
 
@@ -63,6 +64,10 @@ class Input(Op):
         _expect(len(args) == 0, self, args)
         return self.type
 
+    @property
+    def category(self) -> str:
+        return self.kind
+
     def text(self, names: list[str]) -> str:
         return f"{self.kind} {self.name!r}"
 
@@ -86,6 +91,9 @@ class Const(Op):
         if self.type.shape == () and isinstance(self.type.dtype, np.dtype):
             return f"{np.asarray(self.value).item()}"
         return None
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {} if self.literal is None else {"value": _number(self.value)}
 
     def text(self, names: list[str]) -> str:
         return "const"
@@ -111,6 +119,9 @@ class Plate(Op):
     @property
     def is_root(self) -> bool:
         return True
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"plate": to_data(self.frame)}
 
     def text(self, names: list[str]) -> str:
         full = self.frame.full_size
@@ -163,6 +174,14 @@ class Site(Op):
         """The argument of that name, or None where the site has none."""
         return args[self.n_leaves + self.extras.index(name)] if name in self.extras else None
 
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        given = {name: self.extra(name, ids) for name in (Site.OBS, Site.MASK, Site.SCALE)}
+        return {"site": _named(self) | self.in_words(words) | {"event_ndim": self.event_ndim} | given}
+
+    def in_words(self, words: Sequence[str]) -> dict[str, Any]:
+        """The family of the distribution, and the distribution as its user would write it."""
+        return {"family": self.family, "distribution": spec_text(unexpanded(self.dist), words)}
+
     def text(self, names: list[str]) -> str:
         extras = [f" {e}={names[self.n_leaves + i]}" for i, e in enumerate(self.extras)]
         return f"{self.mnemonic} {spec_text(self.dist, names)}{''.join(extras)}"
@@ -174,6 +193,10 @@ class Sample(Site):
 
     mnemonic: ClassVar[str] = "sample"
 
+    @property
+    def category(self) -> str:
+        return "latent"
+
 
 @dataclass(frozen=True, slots=True)
 class Observe(Site):
@@ -181,6 +204,10 @@ class Observe(Site):
 
     replicated: bool = True  # the sampler draws it anew: a posterior predictive replicate
     mnemonic: ClassVar[str] = "observe"
+
+    @property
+    def category(self) -> str:
+        return "observed"
 
     def infer(self, args: tuple[Type, ...]) -> Type:
         _expect(len(args) == self.n_leaves + len(self.extras) and Site.OBS in self.extras, self, args)
@@ -192,6 +219,9 @@ class Factor(Site):
     """A term of the log joint that the user computed: NumPyro's `Unit` distribution, which has no value."""
 
     mnemonic: ClassVar[str] = "factor"
+
+    def in_words(self, words: Sequence[str]) -> dict[str, Any]:
+        return {"expression": words[0]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +244,9 @@ class Deterministic(Op):
     @property
     def is_root(self) -> bool:
         return True
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"site": _named(self) | {"expression": words[0]}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +272,15 @@ class Param(Op):
     @property
     def is_root(self) -> bool:
         return True
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"site": _named(self) | {"path": self.path, "constraint": spec_text(self.constraint, words)}}
+
+
+def _named(op: Site | Deterministic | Param) -> dict[str, Any]:
+    """What JSON says of everything that the user named: its plates, outermost first, and its members."""
+    members = None if isinstance(op, Param) or op.members is None else to_data(op.members)
+    return {"name": op.name, "plates": [to_data(p) for p in sorted(op.plates, key=lambda p: p.dim)], "members": members}
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +368,15 @@ class Apply(Typed):
     def parameters(self) -> dict[str, Any]:
         return dict(self.params)
 
+    @property
+    def category(self) -> str:
+        return "code"
+
+    @property
+    def applies(self) -> str:
+        name: str = self.primitive.name
+        return name
+
     def text(self, names: list[str]) -> str:
         shown = [f"{k}={v}" for k, v in self.params if isinstance(v, _SHOWN) and v not in ((), None, False)]
         return f"{self.primitive.name}{'{' + ', '.join(shown) + '}' if shown else ''} {', '.join(names)}".rstrip()
@@ -340,6 +391,10 @@ class Item(Op):
 
     index: int
     mnemonic: ClassVar[str] = "item"
+
+    @property
+    def category(self) -> str:
+        return "code"
 
     def infer(self, args: tuple[Type, ...]) -> Type:
         (several,) = args
@@ -382,6 +437,17 @@ class Scan(Typed):
         k = self.n_consts + self.n_carry
         return list(args[: self.n_consts]), list(args[self.n_consts : k]), list(args[k:])
 
+    def enter(self, words: Sequence[str]) -> tuple[Sequence[str], ...]:
+        """What comes in, and ``previous x`` for a carry that holds x."""
+        consts, carry, xs = self.split(words)
+        results = [out.node for out in self.body.outputs if out.role is Role.RESULT]
+        labels = [results[i].op.label for i in range(len(carry))]
+        return ([*consts, *(f"previous {label}" if label else "carry" for label in labels), *xs],)
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        counts = {"consts": self.n_consts, "carry": self.n_carry}
+        return {"scan": {"length": self.length, "reverse": self.reverse, **counts}}
+
     def text(self, names: list[str]) -> str:
         consts, carry, xs = (", ".join(part) for part in self.split(names))
         return f"scan length={self.length}{' reverse' * self.reverse} ({consts}; {carry}; {xs})"
@@ -400,6 +466,9 @@ class Cond(Typed):
     @property
     def bodies(self) -> tuple[Graph, ...]:
         return self.branches
+
+    def enter(self, words: Sequence[str]) -> tuple[Sequence[str], ...]:
+        return tuple(words[1:] for _ in self.branches)
 
     def with_bodies(self, bodies: Sequence[Graph]) -> Cond:
         return replace(self, branches=tuple(bodies))
@@ -452,6 +521,9 @@ class Value(Op):
     def extras(self, args: Sequence[Any]) -> tuple[Any, ...]:
         """Mask and scale, as far as there are any."""
         return tuple(args[int(self.bound) :][self.n_leaves :])
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"of": self.name, "family": self.family, "support": spec_text(self.support, self.leaves(words))}
 
     def text(self, names: list[str]) -> str:
         source = f" = {names[0]}" if self.bound else ""
@@ -517,6 +589,9 @@ class LogProb(Typed):
     scaled: bool
     mnemonic: ClassVar[str] = "log_prob"
 
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"of": self.site, "distribution": spec_text(unexpanded(self.dist), words[1:])}
+
     def text(self, names: list[str]) -> str:
         names = list(names)
         scale = f" scale={names.pop()}" if self.scaled else ""
@@ -548,6 +623,9 @@ class LogDet(Typed):
     masked: bool
     scaled: bool
     mnemonic: ClassVar[str] = "log_det_jacobian"
+
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"of": self.site}
 
 
 @dataclass(frozen=True, slots=True)
@@ -692,6 +770,12 @@ def aval(t: ArrayType) -> Any:
 def from_aval(a: Any) -> ArrayType:
     """The type of a jax aval."""
     return ArrayType(a.dtype, tuple(a.shape), weak=bool(getattr(a, "weak_type", False)))
+
+
+def _number(value: Any) -> bool | int | float | str:
+    """A scalar as JSON can hold it; a complex one as Python writes it."""
+    plain = value if isinstance(value, (bool, int, float)) else np.asarray(value).item()
+    return number(plain) if isinstance(plain, float) else plain if isinstance(plain, (bool, int)) else str(plain)
 
 
 def _expect(fits: bool, op: Op, args: tuple[Type, ...]) -> None:

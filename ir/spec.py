@@ -230,6 +230,16 @@ def family(part: Part) -> str:
     return part.cls.__name__ if isinstance(part, Spec) else _static_text(part)
 
 
+def unexpanded(dist: Part) -> Part:
+    """Without the expansion to the plates, which the shape shows."""
+    while isinstance(dist, Spec) and dist.cls.__name__ == "ExpandedDistribution":
+        inner = dist.field("base_dist")
+        if inner is None:
+            break
+        dist = inner
+    return dist
+
+
 _WRAPPERS = {"ExpandedDistribution", "Independent", "MaskedDistribution"}
 
 

@@ -5,6 +5,7 @@ It reads nodes through `Op.text`, `Op.label`, `Op.literal` and `Op.bodies` only,
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 Nodes = Any  # a Graph: this file stands below ir.graph, which prints itself with it
@@ -45,14 +46,13 @@ def node_names(graph: Nodes) -> dict[Any, str]:
     owner: dict[str, Any] = {
         node.op.label: node for node in graph.nodes if node.op.label
     }  # a site after the data of its name
+    free = (name for i in itertools.count() if (name := f"%{i}") not in owner)
     names: dict[Any, str] = {}
-    counter = 0
     for node in graph.nodes:
         if node.op.literal is not None:
             names[node] = node.op.literal
         elif node.op.label and owner[node.op.label] is node:
             names[node] = node.op.label
         else:
-            names[node] = f"%{counter}"
-            counter += 1
+            names[node] = next(free)
     return names

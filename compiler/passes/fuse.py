@@ -20,9 +20,9 @@ from plait.compiler.host_values import Known
 from plait.compiler.importer import Builder
 from plait.compiler.rules import covariance, factors, iid, multivariate_normal, normal, picked, rows, softmax
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term, read_term
+from plait.ir.expressions import expressions
 from plait.ir.graph import Graph, Node, Output, Role, make, with_outputs
 from plait.ir.ops import AddN, LogProb, Sum, Value
-from plait.ir.sites import expressions
 from plait.ir.spec import family
 
 Rule = Callable[[Scope, Term], Fusion | Refused]
