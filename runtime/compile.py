@@ -16,7 +16,7 @@ from plait.compiler.certify import Case, certify
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.passes.runner import require_switches
 from plait.compiler.trace import trace
-from plait.ir.errors import CertificateError, ModelError
+from plait.ir.errors import ArtifactError, CertificateError
 from plait.ir.graph import Graph
 from plait.ir.verify import verify
 from plait.runtime.compiled import CompiledModel
@@ -89,7 +89,7 @@ def certificate_of(
     """
     program = compiled._program
     if not isinstance(program, Program):
-        raise ModelError("a loaded model has no graphs to compare; compile it from its source")
+        raise ArtifactError("a loaded model has no graphs to compare; compile it from its source")
     drawn = compiled._params or program.initial_params(program.arguments.arrays, jax.random.key(0))
     with jax.enable_x64(True):
         args, kwargs = program.arguments.rebuild([_exact(a) for a in program.arguments.arrays])
