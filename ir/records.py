@@ -9,9 +9,9 @@ class Row:                                    to_data(Row("fuse", inf, (2, 3)))
 ```
 
 A field may be a bool, int, float, str, None, a numpy dtype, another dataclass, `X | None`,
-`tuple[X, ...]`, `tuple[X, Y]`, `list[X]` or `dict[str, X]`. JSON has no infinite number and no NaN, so these are the
-strings "inf", "-inf" and "nan". Both directions are strict: what does not fit its annotation is refused, and so is a
-field that is missing or that nobody knows.
+`tuple[X, ...]`, `tuple[X, Y]`, `list[X]` or `dict[str, X]`; `Annotated[Any, X]` is read as X. JSON has no infinite
+number and no NaN, so these are the strings "inf", "-inf" and "nan". Both directions are strict: what does not fit its
+annotation is refused, and so is a field that is missing or that nobody knows.
 """
 
 from __future__ import annotations
@@ -183,8 +183,13 @@ def _is_record(kind: Any) -> bool:
 @functools.cache
 def _fields(cls: type) -> dict[str, Any]:
     """The fields of a dataclass with their types."""
-    hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {f.name: _held(hints[f.name]) for f in dataclasses.fields(cls)}
+
+
+def _held(kind: Any) -> Any:
+    """What JSON can hold of a field: of `Annotated[Any, np.dtype]` numpy's dtypes."""
+    return kind.__metadata__[0] if typing.get_origin(kind) is typing.Annotated else kind
 
 
 def _scalar(kind: Any, value: Any, at: str) -> Any:

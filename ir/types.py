@@ -6,9 +6,12 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+import numpy as np
 
 Shape = tuple[int, ...]
+Dtype = Annotated[Any, np.dtype]  # numpy's, or one of jax's key dtypes, which no file can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class ArrayType:
         weak: came from a Python number, so it gives way to other dtypes in jax's promotion.
     """
 
-    dtype: Any
+    dtype: Dtype
     shape: Shape
     axes: tuple[str | None, ...] = ()
     support: str | None = None

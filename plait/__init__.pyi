@@ -29,8 +29,8 @@ from .runtime.summary import diagnose, summary
 __version__: str
 
 __all__ = [
-    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo", "InternalError",
-    "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError", "compile",
-    "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate", "plate_stack",
-    "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
+    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo",
+    "InternalError", "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError",
+    "compile", "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate",
+    "plate_stack", "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
 ]  # fmt: skip

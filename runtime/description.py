@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from plait.compiler.members import Stack, member_names
 from plait.ir.errors import ModelError
 from plait.ir.types import ArrayType, Loc, Shape, Slot
@@ -38,8 +40,8 @@ class DataSchema:
     """
 
     names: tuple[str, ...]
-    parts: Mapping[str, tuple[str, ...]]
-    static: Mapping[str, Any]
+    parts: dict[str, tuple[str, ...]]
+    static: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class ParamSites:
     """
 
     arrays: tuple[ParamArray, ...]
-    trees: Mapping[str, Any]
+    trees: dict[str, Any]
     are_drawn: bool
 
 
@@ -98,18 +100,18 @@ class Description:
         data: the model's arguments.
     """
 
-    dtype: Any
+    dtype: np.dtype[Any]
     slots: tuple[Slot, ...]
     no_density: Refusal | None
-    latents: Mapping[str, ArrayType]
-    allowed: Mapping[str, str]
-    families: Mapping[str, Stack]
-    sites: Mapping[str, Shape]
+    latents: dict[str, ArrayType]
+    allowed: dict[str, str]
+    families: dict[str, Stack]
+    sites: dict[str, Shape]
     observed: tuple[str, ...]
     deterministics: tuple[str, ...]
     terms: tuple[str, ...]
-    dims: Mapping[str, Dims]
-    lines: Mapping[str, Loc]
+    dims: dict[str, Dims]
+    lines: dict[str, Loc]
     weighted_prior: Refusal | None
     params: ParamSites
     data: DataSchema
