@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.explain import explain
 from plait.compiler.explanation import Explanation
 from plait.compiler.jax_compat import is_tracer
+from plait.compiler.kernels.cells import LayoutChangedError
 from plait.compiler.lower.sampler import drawn_shapes
 from plait.compiler.members import member_names, unstacked
 from plait.ir.errors import BindError, DataError

@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 
-from plait.compiler.analysis.cells import LayoutChangedError
 from plait.compiler.arguments import Arguments
 from plait.compiler.certificate import Certificate
 from plait.compiler.explain import explain
 from plait.compiler.explanation import Explanation
 from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
+from plait.compiler.kernels.cells import LayoutChangedError
 from plait.compiler.layout import stacks
 from plait.compiler.lower.density import Function, Lowered, lower, unconstrained
 from plait.compiler.lower.gradient import is_reversible, value_and_grad, with_gradient

@@ -24,6 +24,7 @@ import numpy as np
 from plait.compiler import jax_compat as compat
 from plait.compiler.analysis.frontier import frontier
 from plait.compiler.importer import Builder
+from plait.compiler.kernels.cells import OUTSIDE
 from plait.compiler.staged import struct
 from plait.ir.errors import InternalError
 from plait.ir.graph import Node
@@ -31,7 +32,6 @@ from plait.ir.ops import Apply, Const, array_type
 from plait.ir.types import ArrayType, Shape
 
 Array = Any
-OUTSIDE = -1  # the position of what a gather reads outside of its array and fills with a number or NaN
 
 
 @dataclass(frozen=True)
@@ -451,4 +451,4 @@ def _flat(x: Array, shape: Shape, rows: Shape) -> Array:
     return _lib(x).broadcast_to(x, (*rows, k)).reshape(math.prod(rows), k)
 
 
-__all__ = ["OUTSIDE", "Block", "LinearForm", "linear_form", "raveled"]
+__all__ = ["Block", "LinearForm", "linear_form", "raveled"]

@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 import scipy.special
 
-from plait.compiler.analysis.cells import LayoutChangedError
+from plait.compiler.kernels.cells import LayoutChangedError
+from plait.compiler.kernels.divergence import host_rest
 from plait.compiler.kernels.rows import codes, stand_ins
-from plait.compiler.rules.families import host_rest
 from plait.ir.types import Shape
 
 

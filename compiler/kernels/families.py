@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from plait.compiler.analysis.cells import Layout, LayoutChangedError, assign
-from plait.compiler.rules.families import FAMILIES
+from plait.compiler.kernels.cells import Layout, LayoutChangedError, assign
+from plait.compiler.kernels.exponential_families import FamilyName, statistics
 from plait.ir.types import Shape
 
 
@@ -28,7 +28,7 @@ class FamilyStatistics:
         known: how many known parameters of rows there are.
         shared: how many parameters are known and the same in all rows.
         keys: for each parameter by which cells differ how many elements its event has.
-        cls: the distribution's class.
+        family: the name of the distribution's class.
         categories: how many there are, where the parameters have events.
     """
 
@@ -39,16 +39,15 @@ class FamilyStatistics:
     known: int
     shared: int
     keys: tuple[int, ...]
-    cls: type
+    family: FamilyName
     categories: int
     name: ClassVar[str] = "family_statistics"
 
     def shapes(self) -> dict[str, Shape]:
         """Of what is computed."""
         none = np.zeros(0)
-        found = FAMILIES[self.cls].statistics(
-            np.zeros((0, *self.event)), none, none.astype(int), self.layout.size, (none,) * self.known
-        )
+        y, cell = np.zeros((0, *self.event)), none.astype(int)
+        found = statistics(self.family, y, none, cell, self.layout.size, (none,) * self.known)
         shapes: dict[str, Shape] = {
             f"{i}": x.shape if x.ndim == 1 else (len(x), self.categories or x.shape[1]) for i, x in enumerate(found)
         }
@@ -69,7 +68,7 @@ class FamilyStatistics:
         shared = tuple(_one_value(next(given)) for _ in range(self.shared))
         columns = [x for width, p in zip(self.keys, given, strict=True) for x in in_cells(p, n, width).T]
         cell, taken = assign(self.layout, columns) if columns else (np.zeros(n, np.int64), None)
-        found = FAMILIES[self.cls].statistics(y, weight, cell, self.layout.size, known)
+        found = statistics(self.family, y, weight, cell, self.layout.size, known)
         positions = [] if taken is None or not self.layout.taken else [taken]
         return tuple(
             _padded(x, shape) for x, shape in zip((*found, *shared, *positions), self.shapes().values(), strict=True)

@@ -16,8 +16,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from plait.compiler.analysis.cells import LayoutChangedError
-from plait.compiler.analysis.linear import OUTSIDE
+from plait.compiler.kernels.cells import OUTSIDE, LayoutChangedError
 from plait.ir.types import Shape
 
 STEPS = 100  # of the search for the centre

@@ -8,8 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plait.compiler.analysis.cells import Layout, LayoutChangedError, assign
-from plait.compiler.analysis.linear import OUTSIDE
+from plait.compiler.kernels.cells import OUTSIDE, Layout, LayoutChangedError, assign
 from plait.compiler.kernels.least_squares import least_squares
 from plait.ir.types import Shape
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plait.compiler.analysis.cells import LayoutChangedError
+from plait.compiler.kernels.cells import LayoutChangedError
 from plait.ir.types import Shape
 
 

@@ -9,9 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from plait.compiler.analysis.cells import LayoutChangedError, joined
-from plait.compiler.analysis.linear import OUTSIDE
-from plait.compiler.rules.losses import Loss, Rows
+from plait.compiler.kernels.cells import OUTSIDE, LayoutChangedError, joined
+from plait.compiler.kernels.kept import Kept, Rows
 from plait.ir.types import Shape
 
 LARGEST = 300.0  # offset of a logarithm, so that the exponential times data has room
@@ -45,7 +44,7 @@ class RowStatistics:
 
     Attributes:
         rows: the batch shape.
-        loss: says what is kept of the values.
+        kept: what is kept of the values.
         weighted: whether rows have weights.
         known: how many known parameters the loss has.
         leaves: in the order of the arrays.
@@ -57,7 +56,7 @@ class RowStatistics:
     """
 
     rows: Shape
-    loss: Loss
+    kept: Kept
     weighted: bool
     known: int
     leaves: tuple[LeafData, ...]
@@ -78,9 +77,9 @@ class RowStatistics:
         shapes: dict[str, Shape] = {
             f"design {i}": (leaf.width, self.size) for i, leaf in enumerate(self.leaves) if leaf.width
         }
-        width = self.n_plain + self.loss.n_kept
+        width = self.n_plain + self.kept.n_kept
         shapes |= {"rows": (width, self.size)} if width else {}
-        shapes |= {f"total {i}": shape for i, shape in enumerate(self.loss.totals(self.size))}
+        shapes |= {f"total {i}": shape for i, shape in enumerate(self.kept.totals(self.size))}
         return shapes | ({"taken": (max(self.slots) + 1, self.size)} if self.slots else {})
 
     @property
@@ -97,10 +96,10 @@ class RowStatistics:
         """
         found = self.read(arrays)
         keys = [*found.positions, *found.plain, *(x for d in found.designs for x in d)]
-        cell, first = self._cells([*keys, found.y] if self.loss.by_value else keys)
+        cell, first = self._cells([*keys, found.y] if self.kept.by_value else keys)
         offset = found.offset if self.takes_offset else np.zeros(self.n)
         rows = Rows(found.y.astype(float), found.weight.astype(float), cell, self.size, found.known, offset, first)
-        kept, totals = self.loss.kept(rows)
+        kept, totals = self.kept.of(rows)
         read = np.full(self.size, first[0])  # where there is room left
         read[: len(first)] = first
         results = [d[:, read] for d in found.designs if len(d)]

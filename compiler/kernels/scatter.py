@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from plait.compiler.analysis.cells import Layout, assign
+from plait.compiler.kernels.cells import Layout, assign
 from plait.compiler.kernels.families import in_cells
 from plait.compiler.kernels.least_squares import require_finite, triangle
 from plait.ir.types import Shape

@@ -22,10 +22,11 @@ from numpyro.distributions import Normal, Unit
 
 from plait.compiler.analysis.curves import EXP, SOFTPLUS, Curve
 from plait.compiler.analysis.linear import LinearForm, linear_form
+from plait.compiler.kernels.kept import Outcomes
 from plait.compiler.kernels.normal import NormalStatistics, SquareStatistics
 from plait.compiler.rules.addends import Addend, Affine, Scalars, Square, addends, in_fewer
 from plait.compiler.rules.linear_sum import linear_sum
-from plait.compiler.rules.losses import Rates, TwoSided, as_given
+from plait.compiler.rules.losses import Rates, TwoSided
 from plait.compiler.rules.normal import NormalCells, NormalFit
 from plait.compiler.rules.rows import rows_of
 from plait.compiler.rules.statistics import emit
@@ -35,7 +36,7 @@ from plait.ir.ops import Const, Value, array_type
 from plait.ir.types import ArrayType
 
 CLASSES = (Unit,)
-SIDES = TwoSided(as_given, "Σs·log σ(η) + Σf·log σ(−η)")
+SIDES = TwoSided(Outcomes("as_given"), "Σs·log σ(η) + Σf·log σ(−η)")
 
 
 @dataclass(frozen=True)

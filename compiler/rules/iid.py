@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
-from plait.compiler.analysis.cells import Entry, Layout, lay_out
+from plait.compiler.kernels.cells import Entry, Layout, lay_out
 from plait.compiler.kernels.families import FamilyStatistics
 from plait.compiler.rules.families import FAMILIES, Family
 from plait.compiler.rules.parameters import RowParameter, cell_values, entries_of, event_of, row_parameter
@@ -116,7 +116,7 @@ def _fusion(
         len(family.known),
         len(shared),
         tuple(math.prod(p.event) for p in keyed),
-        term.cls,
+        term.cls.__name__,
         max((p.event[-1] for p in free if p.event), default=0),
     )
     shapes = kernel.shapes()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import MultivariateNormal
 
-from plait.compiler.analysis.cells import ONE, Entry, Layout, lay_out
+from plait.compiler.kernels.cells import ONE, Entry, Layout, lay_out
 from plait.compiler.kernels.scatter import ScatterStatistics
 from plait.compiler.rules.parameters import RowParameter, cell_values, entries_of, row_parameter
 from plait.compiler.rules.statistics import emit

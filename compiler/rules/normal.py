@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import LogNormal, Normal
 
-from plait.compiler.analysis.cells import Entry, Fixed, Layout, lay_out, read
 from plait.compiler.analysis.frontier import is_affine
-from plait.compiler.analysis.linear import OUTSIDE, Block, LinearForm, linear_form, raveled
+from plait.compiler.analysis.linear import Block, LinearForm, linear_form, raveled
+from plait.compiler.kernels.cells import OUTSIDE, Entry, Fixed, Layout, lay_out
 from plait.compiler.kernels.normal import NormalStatistics
-from plait.compiler.rules.parameters import runs
+from plait.compiler.rules.parameters import read, runs
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term
 from plait.ir.graph import Node

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from plait.compiler.analysis.cells import Entry, Fixed, read
 from plait.compiler.analysis.frontier import moved_from
-from plait.compiler.analysis.linear import OUTSIDE, linear_form
+from plait.compiler.analysis.linear import linear_form
+from plait.compiler.kernels.cells import OUTSIDE, Along, Entry, Fixed, Taken
 from plait.compiler.kernels.families import in_cells
 from plait.compiler.rules.term import Refused, Scope, Term, Values
 from plait.ir.graph import Node
@@ -78,6 +79,27 @@ def entries_of(parameter: RowParameter, source: int, entries: Iterator[Entry]) -
     return tuple(next(entries) for _ in parameter.positions.T)
 
 
+def read(entry: Entry, sources: Sequence[Any], taken: Any, size: int) -> Any:
+    """What cells read, as a traced array of shape (size,), or () for a `Fixed` entry.
+
+    Args:
+        entry: one of a layout's.
+        sources: values of the frontier.
+        taken: positions, of shape (slots, size).
+        size: the number of cells.
+    """
+    source = jnp.ravel(sources[entry.source])
+    match entry:
+        case Fixed(_, position):
+            return source[position] if source.size > 1 else source.reshape(())
+        case Along(_, before, 1, _):
+            return source if source.size == size else jax.lax.slice(source, [before * size], [(before + 1) * size])
+        case Along(_, before, rest, after):
+            return source.reshape(-1, size, rest)[before, :, after]
+        case Taken(_, slot):
+            return source.at[taken[slot]].get(mode="promise_in_bounds")
+
+
 def cell_values(entries: Sequence[Entry], sources: Sequence[Any], taken: Any, size: int) -> Any:
     """A parameter of all cells, of shape (cells, elements of the event)."""
     whole = [jnp.broadcast_to(read(entry, sources, taken, size), (size,)) for entry in entries]
@@ -95,4 +117,4 @@ def runs(positions: Sequence[tuple[int, int]]) -> tuple[tuple[int, int, int], ..
     return tuple(runs)
 
 
-__all__ = ["RowParameter", "cell_values", "entries_of", "event_of", "row_parameter", "runs"]
+__all__ = ["RowParameter", "cell_values", "entries_of", "event_of", "read", "row_parameter", "runs"]

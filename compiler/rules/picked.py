@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import CategoricalProbs
 
-from plait.compiler.analysis.cells import bucket
 from plait.compiler.analysis.frontier import moved_from
 from plait.compiler.analysis.linear import linear_form
+from plait.compiler.kernels.cells import bucket
 from plait.compiler.kernels.pairs import PairCounts, groups_of
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term

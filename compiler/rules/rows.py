@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
-from plait.compiler.analysis.cells import LayoutChangedError, bucket
 from plait.compiler.analysis.log_of import log_of
 from plait.compiler.analysis.row_form import Leaf, RowForm, computed, row_form
+from plait.compiler.kernels.cells import LayoutChangedError, bucket
+from plait.compiler.kernels.kept import Events, Exceedances, Levels, NormalMeans, Outcomes, Values
 from plait.compiler.kernels.rows import LeafData, Read, RowStatistics, count_distinct
 from plait.compiler.rules.losses import (
     AsWritten,
@@ -31,10 +32,6 @@ from plait.compiler.rules.losses import (
     Ordered,
     Squares,
     TwoSided,
-    bernoulli,
-    binomial,
-    geometric,
-    negative_binomial,
 )
 from plait.compiler.rules.parameters import runs
 from plait.compiler.rules.statistics import emit
@@ -49,10 +46,13 @@ FEWER = 0.7  # distinct rows than rows, at most
 MOST_COUNTS = 4096  # of a negative binomial, beyond which its gamma functions cost less
 
 _TWO_SIDED: dict[type, tuple[str, TwoSided]] = {
-    dist.BernoulliLogits: ("", TwoSided(bernoulli, "Σy·η − Σlog(1 + exp η)")),
-    dist.BinomialLogits: ("total_count", TwoSided(binomial, "Σy·η − Σn·log(1 + exp η)")),
-    dist.GeometricLogits: ("", TwoSided(geometric, "Ση − Σ(y + 1)·log(1 + exp η)")),
-    dist.NegativeBinomialLogits: ("total_count", TwoSided(negative_binomial, "Σy·η − Σ(y + r)·log(1 + exp η)")),
+    dist.BernoulliLogits: ("", TwoSided(Outcomes("bernoulli"), "Σy·η − Σlog(1 + exp η)")),
+    dist.BinomialLogits: ("total_count", TwoSided(Outcomes("binomial"), "Σy·η − Σn·log(1 + exp η)")),
+    dist.GeometricLogits: ("", TwoSided(Outcomes("geometric"), "Ση − Σ(y + 1)·log(1 + exp η)")),
+    dist.NegativeBinomialLogits: (
+        "total_count",
+        TwoSided(Outcomes("negative_binomial"), "Σy·η − Σ(y + r)·log(1 + exp η)"),
+    ),
 }
 _AS_WRITTEN: dict[type, tuple[str, ...]] = {
     cls: tuple(cls.arg_constraints)
@@ -144,8 +144,8 @@ class RowTerms:
             node: rows[self.first_column + i].astype(array_type(node).dtype) for i, node in enumerate(self.form.columns)
         }
         parameters = computed(self.form, values, self.size)
-        kept = [rows[i] for i in range(len(rows) - self.loss.n_kept, len(rows))] if self.loss.n_kept else []
-        totals = [s[f"total {i}"] for i in range(len(self.loss.totals(self.size)))]
+        kept = [rows[i] for i in range(len(rows) - self.loss.kept.n_kept, len(rows))] if self.loss.kept.n_kept else []
+        totals = [s[f"total {i}"] for i in range(len(self.loss.kept.totals(self.size)))]
         shared = [jnp.ravel(sources[i]) for i in self.shared]
         return self.loss.log_density([*parameters, *shared], kept, totals)
 
@@ -199,12 +199,12 @@ def _loss(scope: Scope, term: Term) -> _Read | None:
             return _Read(replace(loss, link="probit", notation="Σy·log Φ(η) + Σ(n − y)·log Φ(−η)"), [eta], known=totals)
         return _Read(loss, [given["logits"]], known=totals)
     if term.cls in (dist.Normal, dist.LogNormal):
-        squares = Squares(term.cls is dist.LogNormal)
+        squares = Squares(NormalMeans(term.cls is dist.LogNormal))
         return _Read(squares, [given["loc"]], [given["scale"]]) if _is_one(given["scale"]) else None
     if term.cls is dist.OrderedLogistic:
         cutpoints = array_type(given["cutpoints"])
         whole = cutpoints.size == cutpoints.shape[-1]
-        return _Read(Ordered(cutpoints.size), [given["predictor"]], [given["cutpoints"]]) if whole else None
+        return _Read(Ordered(Levels(cutpoints.size)), [given["predictor"]], [given["cutpoints"]]) if whole else None
     if term.cls in (dist.Poisson, dist.Exponential, dist.Gamma, dist.GammaPoisson, dist.NegativeBinomial2):
         log_rate = log_of(scope.builder, given["rate"], known)
         return None if log_rate is None else _loss_of_rate(scope, term, log_rate)
@@ -220,18 +220,18 @@ def _probit(scope: Scope, logits: Node) -> Node | None:
 
 def _loss_of_rate(scope: Scope, term: Term, log_rate: Node) -> _Read | None:
     if term.cls in (dist.Poisson, dist.Exponential):
-        return _Read(Exponential(term.cls is dist.Poisson), [log_rate])
+        return _Read(Exponential(Events(term.cls is dist.Poisson)), [log_rate])
     concentration = term.parameters["concentration"]
     if term.cls is dist.Gamma:
         return _Read(GammaRate(), [log_rate], [concentration]) if _is_one(concentration) else None
     if concentration in scope.known:
         logits = scope.code(jnp.negative, [log_rate])
-        loss = TwoSided(negative_binomial, "Σy·η − Σ(y + r)·log(1 + exp η)")
+        loss = TwoSided(Outcomes("negative_binomial"), "Σy·η − Σ(y + r)·log(1 + exp η)")
         return _Read(loss, [logits], known=[concentration])
     largest = _largest(scope, term)
     if not _is_one(concentration) or not largest <= MOST_COUNTS:
         return None
-    return _Read(Dispersed(bucket(int(largest))), [log_rate], [concentration])
+    return _Read(Dispersed(Exceedances(bucket(int(largest)))), [log_rate], [concentration])
 
 
 def _largest(scope: Scope, term: Term) -> float:
@@ -250,7 +250,7 @@ def _as_written(term: Term) -> _Read | None:
     fields = _AS_WRITTEN.get(term.cls)
     if fields is None:
         return None
-    return _Read(AsWritten(term.cls, fields, True), [term.parameters[name] for name in fields])
+    return _Read(AsWritten(term.cls, fields, Values(True)), [term.parameters[name] for name in fields])
 
 
 class _Fit:
@@ -261,7 +261,7 @@ class _Fit:
         self.shared = tuple(read.shared)
         first = next((leaf for leaf in form.leaves if leaf.node is form.results[0]), None)
         self.takes_offset = (
-            self.loss.takes_offset and first is not None and first is form.leaves[0] and _has_offset(first)
+            self.loss.kept.takes_offset and first is not None and first is form.leaves[0] and _has_offset(first)
         )
         self.sources = tuple(dict.fromkeys((*(n for leaf in form.leaves for n in _frontier(leaf)), *self.shared)))
         args = [term.value, *([] if term.weight is None else [term.weight]), *self.known]
@@ -293,7 +293,7 @@ class _Fit:
         if any(leaf.form is None and array_type(leaf.node).size > 1 for leaf in self.form.leaves):
             return None
         keys = [*read.positions, *read.plain, *(x for d in read.designs for x in d)]
-        keys += [read.y] if self.loss.by_value else []
+        keys += [read.y] if self.loss.kept.by_value else []
         return count_distinct(keys, self.term.n, int(FEWER * self.term.n))
 
     def _gains(self) -> bool:
@@ -301,18 +301,20 @@ class _Fit:
         designs = [b for leaf in self.form.leaves if leaf.form for b in leaf.form.blocks if b.fixed is not None]
         return not isinstance(self.loss, AsWritten | Squares) or any(b.coefficient is not None for b in designs)
 
+    def _evaluated(self, distinct: bool) -> Loss:
+        """The loss, in a simpler form where each row counts once."""
+        loss, once = self.loss, not distinct and self.term.weight is None
+        if isinstance(loss, TwoSided) and once and self.term.cls is _BERNOULLI:
+            return Margins(loss.link)
+        return replace(loss, kept=Values(not once)) if isinstance(loss, AsWritten) else loss
+
     def _kernel(self, size: int, distinct: bool, positions: Sequence[np.ndarray] = ()) -> RowStatistics:
-        loss = self.loss
-        if isinstance(loss, TwoSided) and not distinct and self.term.weight is None and self.term.cls is _BERNOULLI:
-            loss = Margins(loss.link)
-        if isinstance(loss, AsWritten):
-            loss = replace(loss, counted=distinct or self.term.weight is not None)
         slots: dict[bytes, int] = {}
         for p in positions:
             slots.setdefault(p.tobytes(), len(slots))
         return RowStatistics(
             self.term.rows,
-            loss,
+            self._evaluated(distinct).kept,
             self.term.weight is not None,
             len(self.known),
             tuple(map(_leaf_data, self.form.leaves)),
@@ -355,13 +357,14 @@ class _Fit:
             self.form,
             tuple(place[n] for n in self.shared),
             first_column,
-            kernel.loss,
+            self._evaluated(kernel.distinct),
         )
 
     def _notation(self, kernel: RowStatistics) -> tuple[str, tuple[Node, ...]]:
-        symbols = ", ".join(f"{symbol} = {{{i}}}" for i, symbol in enumerate(kernel.loss.symbols))
+        loss = self._evaluated(kernel.distinct)
+        symbols = ", ".join(f"{symbol} = {{{i}}}" for i, symbol in enumerate(loss.symbols))
         rows = ",  distinct rows counted" if kernel.distinct else ""
-        return f"{kernel.loss.notation} + const,  {symbols}{rows}", (*self.form.results, *self.shared)
+        return f"{loss.notation} + const,  {symbols}{rows}", (*self.form.results, *self.shared)
 
 
 _BERNOULLI = dist.BernoulliLogits

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import CategoricalLogits, MultinomialLogits
 
-from plait.compiler.analysis.cells import bucket
 from plait.compiler.kernels.categories import CategoryRows
+from plait.compiler.kernels.cells import bucket
 from plait.compiler.kernels.rows import count_distinct
 from plait.compiler.rules.statistics import emit
 from plait.compiler.rules.term import Fusion, Refused, Scope, Term

@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.compiler.analysis.cells import ONE, Fixed, lay_out
+from plait.compiler.kernels.cells import ONE, Fixed, lay_out
 from plait.compiler.kernels.scatter import ScatterStatistics
 from plait.compiler.passes.fuse import answers
 from plait.compiler.rules.multivariate_normal import MultivariateNormalCells

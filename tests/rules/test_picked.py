@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.compiler.analysis.cells import bucket
+from plait.compiler.kernels.cells import bucket
 from plait.compiler.rules.term import Fusion
 from tests.rules.normal_models import answer, exact
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from plait.compiler.analysis.cells import (
+from plait.compiler.kernels.cells import (
     ONE,
     Along,
     Fixed,
@@ -14,8 +14,8 @@ from plait.compiler.analysis.cells import (
     Taken,
     assign,
     lay_out,
-    read,
 )
+from plait.compiler.rules.parameters import read
 
 RNG = np.random.default_rng(0)
 SOURCES = [

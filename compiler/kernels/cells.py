@@ -12,13 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from plait.ir.types import Shape
+
+OUTSIDE = -1  # the position of what a gather reads outside of its array and fills with a number or NaN
 
 
 class LayoutChangedError(Exception):
@@ -52,27 +51,6 @@ class Fixed:
 
 
 Entry = Along | Taken | Fixed
-
-
-def read(entry: Entry, sources: Sequence[Any], taken: Any, size: int) -> Any:
-    """What cells read, as a traced array of shape (size,), or () for a `Fixed` entry.
-
-    Args:
-        entry: one of a layout's.
-        sources: values of the frontier.
-        taken: positions, of shape (slots, size).
-        size: the number of cells.
-    """
-    source = jnp.ravel(sources[entry.source])
-    match entry:
-        case Fixed(_, position):
-            return source[position] if source.size > 1 else source.reshape(())
-        case Along(_, before, 1, _):
-            return source if source.size == size else jax.lax.slice(source, [before * size], [(before + 1) * size])
-        case Along(_, before, rest, after):
-            return source.reshape(-1, size, rest)[before, :, after]
-        case Taken(_, slot):
-            return source.at[taken[slot]].get(mode="promise_in_bounds")
 
 
 @dataclass(frozen=True)
@@ -207,6 +185,7 @@ def _require(fits: bool) -> None:
 
 __all__ = [
     "ONE",
+    "OUTSIDE",
     "Along",
     "Entry",
     "Fixed",
@@ -217,5 +196,4 @@ __all__ = [
     "bucket",
     "joined",
     "lay_out",
-    "read",
 ]
