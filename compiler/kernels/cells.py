@@ -65,7 +65,7 @@ class Layout:
     """
 
     size: int
-    entries: tuple[Entry, ...]
+    entries: tuple[Along | Taken, ...]
     taken: int = 0
     occupied: int = field(default=1, compare=False)
 

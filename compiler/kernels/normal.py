@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class NormalStatistics:
         columns: for each column of the design its block and its place there, local ones first: those that have a
             coefficient in each cell.
         k: how many of the columns are local.
-        keys: (block, column) of the positions that make the cells; block -1 is the scale's.
+        keys: (block, column) of the positions that make the cells; the block after the predictor's is the scale's.
         scale_varies: whether cells differ in their scale, so that nothing is pooled over them.
         log: whether the response is the logarithm of the values, as for LogNormal.
         dtype: of the program.
@@ -79,7 +79,7 @@ class NormalStatistics:
             positions[i] = next(given)
             coefficients[i] = _rows(next(given), self.n, k) if has else np.ones((self.n, k))
         if self.scale_varies:
-            positions[-1] = next(given)
+            positions[len(self.blocks)] = next(given)
         if any(np.any(p == OUTSIDE) for p in positions.values()):
             raise LayoutChangedError("an index is out of range")
         cell, taken = self._cells(positions)
@@ -117,9 +117,12 @@ class NormalStatistics:
     def _cells(self, positions: dict[int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         if not self.keys:
             return np.zeros(self.n, np.int64), np.zeros((0, 1))
-        wanted = positions[-1].shape[-1] if -1 in positions else 1
-        columns = [_rows(positions[b], self.n, self.blocks[b][0] if b >= 0 else wanted)[:, j] for b, j in self.keys]
+        widths = [k for k, _ in self.blocks] + ([positions[len(self.blocks)].shape[-1]] if self.scale_varies else [])
+        columns = [_rows(positions[b], self.n, widths[b])[:, j] for b, j in self.keys]
         return assign(self.layout, columns)
+
+
+Sign = Annotated[float, frozenset({1.0, -1.0})]
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class SquareStatistics:
     """
 
     normal: NormalStatistics
-    sign: float
+    sign: Sign
     name: ClassVar[str] = "square_statistics"
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:

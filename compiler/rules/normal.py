@@ -129,9 +129,6 @@ class _Column:
     is_local: bool
 
 
-SCALE = -1  # the scale's block, which is none of the predictor's
-
-
 class NormalFit:
     """One term on its way to statistics."""
 
@@ -196,7 +193,7 @@ class NormalFit:
         """What rows read as their scale; None where it is known."""
         if self.scale_block is None or self.scale_source is None:
             return None
-        return self._columns(SCALE, self.scale_block, [self.sources[self.scale_source]])[0]
+        return self._columns(len(self.mean.blocks), self.scale_block, [self.sources[self.scale_source]])[0]
 
     def _has_positive_factor(self) -> bool:
         """Of the scale, in the rows that count: the logarithm of a scale is that of its factors only then."""

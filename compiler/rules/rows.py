@@ -45,14 +45,12 @@ from plait.ir.types import ArrayType
 FEWER = 0.7  # distinct rows than rows, at most
 MOST_COUNTS = 4096  # of a negative binomial, beyond which its gamma functions cost less
 
+_NEGATIVE_BINOMIAL = TwoSided(Outcomes("negative_binomial"), "Σy·η − Σ(y + r)·log(1 + exp η)")
 _TWO_SIDED: dict[type, tuple[str, TwoSided]] = {
     dist.BernoulliLogits: ("", TwoSided(Outcomes("bernoulli"), "Σy·η − Σlog(1 + exp η)")),
     dist.BinomialLogits: ("total_count", TwoSided(Outcomes("binomial"), "Σy·η − Σn·log(1 + exp η)")),
     dist.GeometricLogits: ("", TwoSided(Outcomes("geometric"), "Ση − Σ(y + 1)·log(1 + exp η)")),
-    dist.NegativeBinomialLogits: (
-        "total_count",
-        TwoSided(Outcomes("negative_binomial"), "Σy·η − Σ(y + r)·log(1 + exp η)"),
-    ),
+    dist.NegativeBinomialLogits: ("total_count", _NEGATIVE_BINOMIAL),
 }
 _AS_WRITTEN: dict[type, tuple[str, ...]] = {
     cls: tuple(cls.arg_constraints)
@@ -226,8 +224,7 @@ def _loss_of_rate(scope: Scope, term: Term, log_rate: Node) -> _Read | None:
         return _Read(GammaRate(), [log_rate], [concentration]) if _is_one(concentration) else None
     if concentration in scope.known:
         logits = scope.code(jnp.negative, [log_rate])
-        loss = TwoSided(Outcomes("negative_binomial"), "Σy·η − Σ(y + r)·log(1 + exp η)")
-        return _Read(loss, [logits], known=[concentration])
+        return _Read(_NEGATIVE_BINOMIAL, [logits], known=[concentration])
     largest = _largest(scope, term)
     if not _is_one(concentration) or not largest <= MOST_COUNTS:
         return None
