@@ -1,7 +1,7 @@
 """Dependencies point one way, ``ir ← compiler ← runtime ← plait``, and imports form no circle.
 
 Imports are read from the source with `ast`, not by running it, so those inside functions and under
-``if TYPE_CHECKING`` count too.
+``if TYPE_CHECKING`` count too. Only what a saved model needs to run its kernels is read as Python does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,9 @@ LAYERS = {"ir": "plait.ir", "compiler": "plait.compiler", "runtime": "plait.runt
 ADAPTERS = "plait.runtime.samplers"
 # What an adapter may see of plait, beside its own folder: the public names of this one package.
 ADAPTERS_MAY_IMPORT = "plait.runtime"
+# What a saved model runs on new data, and the packages that this may import with all that it needs.
+KERNELS = "plait.compiler.kernels"
+KERNELS_MAY_IMPORT = {"numpy", "scipy", *sys.stdlib_module_names}
 
 
 @dataclass(frozen=True)
@@ -83,17 +86,25 @@ def import_name(prefix: str, relative: Path) -> str:
 
 def imports_of(module: Module, known: dict[str, Module]) -> Iterator[Import]:
     """The imports of plait's own modules, wherever they stand in the file."""
-    for node in ast.walk(module.tree):
+    return (item for item in imports_at(module, known, ast.walk(module.tree)) if lies_in(item.target, "plait"))
+
+
+def imports_at(module: Module, known: dict[str, Module], nodes: Iterable[ast.AST]) -> Iterator[Import]:
+    """The imports among some nodes of a module, of plait's modules and of others."""
+    for node in nodes:
         if isinstance(node, ast.Import):
-            targets = [(alias.name, None) for alias in node.names]
+            yield from (Import(module, alias.name, None, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = absolute_base(module, node)
-            targets = [resolve(base, alias.name, known) for alias in node.names]
-        else:
-            continue
-        for target, name in targets:
-            if lies_in(target, "plait"):
-                yield Import(module, target, name, node.lineno)
+            yield from (Import(module, *resolve(base, alias.name, known), node.lineno) for alias in node.names)
+
+
+def walk_as_run(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below but those under ``if TYPE_CHECKING``."""
+    yield node
+    only_types = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    for child in node.orelse if only_types else ast.iter_child_nodes(node):
+        yield from walk_as_run(child)
 
 
 def absolute_base(module: Module, node: ast.ImportFrom) -> str:
@@ -120,7 +131,7 @@ def all_imports(root: Path) -> list[Import]:
     return [item for module in known.values() for item in imports_of(module, known)]
 
 
-# The three rules. Each returns sentences, none when the tree is right.
+# The four rules. Each returns sentences, none when the tree is right.
 
 
 def layer(module: str) -> int:
@@ -155,6 +166,27 @@ def adapter_trespasses(root: Path) -> list[str]:
     ]
 
 
+def kernel_trespasses(root: Path) -> list[str]:
+    """What runs where neither JAX nor NumPyro is installed: the kernels and all that they import, near or far.
+
+    Importing a module runs its packages too, but for `plait` itself, whose door a saved model does not go through.
+    """
+    known = modules_of(root)
+    todo = [name for name in known if lies_in(name, KERNELS)]
+    seen, found = {"plait"}, []
+    while todo:
+        name = todo.pop()
+        if name in seen or name not in known:
+            continue
+        seen.add(name)
+        items = list(imports_at(known[name], known, walk_as_run(known[name].tree)))
+        todo += [name.rpartition(".")[0], *(item.target for item in items if lies_in(item.target, "plait"))]
+        strange = [item for item in items if item.target.partition(".")[0] not in {"plait", *KERNELS_MAY_IMPORT}]
+        strange += [item for item in items if item.target == "plait"]
+        found += [f"{item}, which a saved model's kernels must do without" for item in strange]
+    return found
+
+
 def may_import(item: Import) -> bool:
     if lies_in(item.target, ADAPTERS):
         return True
@@ -183,7 +215,7 @@ def test_every_layer_is_read() -> None:
     assert set(LAYERS.values()) <= modules_of(ROOT).keys()
 
 
-@pytest.mark.parametrize("rule", [upward_imports, import_cycles, adapter_trespasses])
+@pytest.mark.parametrize("rule", [upward_imports, import_cycles, adapter_trespasses, kernel_trespasses])
 def test_the_tree_keeps(rule) -> None:
     assert rule(ROOT) == []
 
@@ -224,7 +256,7 @@ def test_every_adapter_is_listed() -> None:
 
 def plant(root: Path, sources: dict[str, str]) -> Path:
     """Writes a tree of empty packages, and in it the given files."""
-    for folder in (*LAYERS, "compiler/passes", "runtime/samplers"):
+    for folder in (*LAYERS, "compiler/passes", "compiler/kernels", "runtime/samplers"):
         (root / folder).mkdir(parents=True)
         (root / folder / "__init__.py").touch()
     for name, source in sources.items():
@@ -302,3 +334,32 @@ def test_an_adapter_that_knows_too_much_is_noticed(tmp_path: Path, source: str) 
     tree = plant(tmp_path, {"runtime/samplers/emcee.py": source, "runtime/bind.py": ""})
     (sentence,) = adapter_trespasses(tree)
     assert "emcee" in sentence
+
+
+@pytest.mark.parametrize(
+    ("importer", "source"),
+    [
+        ("compiler/kernels/pairs.py", "import jax.numpy as jnp"),
+        ("compiler/kernels/pairs.py", "from jax import Array"),
+        ("compiler/kernels/pairs.py", "def late():\n    import numpyro"),
+        ("compiler/kernels/pairs.py", "from plait import compile"),
+        ("compiler/kernels/__init__.py", "import networkx"),
+        ("compiler/__init__.py", "import jax"),
+        ("ir/types.py", "import jax"),
+        (
+            "ir/errors.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy\nelse:\n    import jax",
+        ),
+    ],
+)
+def test_a_kernel_that_needs_more_than_numpy_is_noticed(tmp_path: Path, importer: str, source: str) -> None:
+    sources = {
+        "compiler/kernels/cells.py": "import math\nimport numpy as np\nfrom plait.ir.types import Shape",
+        "compiler/kernels/rows.py": "import scipy.special\nfrom plait.compiler.kernels import cells",
+        "ir/types.py": "from plait.ir import errors",
+        "ir/errors.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import jax",
+        "compiler/rules.py": "import jax",
+    }
+    assert kernel_trespasses(plant(tmp_path / "right", sources)) == []
+    (sentence,) = kernel_trespasses(plant(tmp_path / "wrong", sources | {importer: source}))
+    assert importer in sentence
