@@ -71,10 +71,6 @@ class ConvergenceError(PlaitError, RuntimeError):
     """An optimizer found no maximum, or none that is strict: the density is unbounded or flat, or it takes longer."""
 
 
-class ArtifactError(PlaitError):
-    """A saved model can't be read, or does not fit this process; or a model can't be saved."""
-
-
 class InternalError(PlaitError):
     """A defect of plait itself: a graph that left a pass does not verify."""
 
