@@ -31,7 +31,8 @@ def expressions(graph: Nodes, inputs: Mapping[AnyNode, str], *, vectors: bool = 
     Args:
         graph: whose values.
         inputs: how some of them read, such as those that enter a scan's body.
-        vectors: whether constant arrays that are short, or filled with one number, show their numbers.
+        vectors: whether short constant vectors show their numbers. One number is shown in any case, also where it fills
+            an array: that is how NumPyro broadcasts a scalar.
     """
     shown: dict[AnyNode, str] = {}
     for node in graph:
@@ -53,14 +54,13 @@ def _is_named(node: AnyNode) -> bool:
 
 def _constant(op: Any, vectors: bool) -> str:
     """A number, also where it fills an array; a short vector; else ``const``."""
-    if op.type.shape and not vectors:
-        return "const"
     if not isinstance(op.type.dtype, np.dtype) or op.type.dtype.kind not in "biuf" or not op.type.size:
         return "const"
     value = np.asarray(op.value)
     if (value == value.flat[0]).all():
         return f"{value.flat[0]:g}" if value.dtype.kind != "b" else str(value.flat[0])
-    return f"[{', '.join(f'{v:g}' for v in value)}]" if value.ndim == 1 and value.size <= MOST else "const"
+    shown = vectors and value.ndim == 1 and value.size <= MOST
+    return f"[{', '.join(f'{v:g}' for v in value)}]" if shown else "const"
 
 
 def _expression(node: AnyNode, shown: Mapping[AnyNode, str]) -> str | None:

@@ -173,7 +173,8 @@ class Graph:
     def to_json(self) -> dict[str, Any]:
         """The graph for machines: what `json.dumps(…, allow_nan=False)` takes, equal in every process.
 
-        Of constants only scalars have their value here, of data there are none. `docs/json.md` has every field.
+        Of data and of constant arrays there are no values, only types; a number that the program closes over is there,
+        also one that fills an array. `docs/json.md` has every field.
         """
         return to_json(self)
 

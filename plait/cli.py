@@ -7,6 +7,7 @@ error is one line on the standard error; ``--debug`` shows the traceback.
 
 from __future__ import annotations
 
+import json
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
@@ -26,9 +27,11 @@ from plait.session import (
     Data,
     Debug,
     Float64,
+    Json,
     Target,
     Without,
     compiled_file,
+    fail,
     session,
     switches,
 )
@@ -67,17 +70,22 @@ def show(
     ] = "trace",
     lines: Annotated[bool, typer.Option("--lines", help="End each node with the model's line.")] = False,
     dot: Annotated[bool, typer.Option("--dot", help="Print Graphviz DOT.")] = False,
+    as_json: Json = False,
     float64: Float64 = True,
     without: Without = None,
     debug: Debug = False,
 ) -> None:
-    """Print a model's graph: as traced, or after a pass."""
+    """Print a model's graph: as traced, or after a pass; as text, DOT or JSON."""
+    if dot and as_json:
+        fail("--dot and --json exclude each other: a graph is printed in one form", 2, False)
     with session(target, float64, debug):
         graph = _graph_after(target, data, without, after)
         if dot:
             from plait.ir.dot import to_dot
 
             typer.echo(to_dot(graph))
+        elif as_json:
+            typer.echo(json.dumps(graph.to_json(), allow_nan=False))
         else:
             typer.echo(to_text(graph, lines=lines), nl=False)
 
@@ -86,14 +94,18 @@ def show(
 def explain(
     target: Target,
     data: Data = None,
+    as_json: Json = False,
     float64: Float64 = True,
     without: Without = None,
     debug: Debug = False,
 ) -> None:
-    """Print what is evaluated, term by term, with its cost."""
+    """Print what is evaluated, term by term, with its cost; as tables or JSON."""
     with session(target, float64, debug):
         _, compiled, _ = compiled_file(target, data, without)
         explained = compiled.explain()
+        if as_json:
+            typer.echo(json.dumps(explained.to_json(), allow_nan=False))
+            return
         typer.echo(str(explained))
         history = " → ".join(f"{name} {nodes}" for name, nodes, _ in explained.passes)
         typer.echo(f"nodes after each pass: {history}")

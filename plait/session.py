@@ -29,6 +29,7 @@ Data = Annotated[
 ]
 Without = Annotated[list[str] | None, typer.Option(metavar="PASS", help="Switch a pass off (repeatable).")]
 Float64 = Annotated[bool, typer.Option("--float64/--float32", help="Precision of all values.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, on one line; docs/json.md has its fields.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 import plait
 from plait.cli import app
+from plait.compiler.explanation import Explanation
 from plait.model_file import load
 from tests.helpers import open_netcdf
 from tests.runtime.posteriors import eight_schools_means
@@ -219,6 +221,31 @@ def test_show_survives_what_a_later_pass_refuses(model):
 
 def test_show_dot():
     assert run("show", EIGHT_SCHOOLS, "--dot").stdout.startswith("digraph")
+
+
+def test_show_json():
+    graph = json.loads(run("show", EIGHT_SCHOOLS, "--json").stdout)
+    assert graph["schema"] == "plait.graph/1"
+    (obs,) = [n for n in graph["nodes"] if n["kind"] == "observed"]
+    assert (obs["id"], obs["site"]["distribution"]) == ("obs", "Normal(theta, sigma)")
+    assert obs["loc"]["file"] == str(ROOT / EIGHT_SCHOOLS)
+
+
+def test_show_json_after_a_pass():
+    graph = json.loads(run("show", EIGHT_SCHOOLS, "--json", "--after", "fuse", "--float32").stdout)
+    (density,) = [out["node"] for out in graph["outputs"] if out["role"] == "log density"]
+    assert {n["id"]: n["type"]["dtype"] for n in graph["nodes"]}[density] == "float32"
+
+
+def test_a_graph_is_shown_in_one_form():
+    assert error_of("show", EIGHT_SCHOOLS, "--dot", "--json").startswith("--dot and --json exclude each other")
+    assert error_of("show", "no_such_file.py", "--json") == "there is no file no_such_file.py"
+
+
+def test_explain_json_prints_as_explain_does():
+    printed = run("explain", EIGHT_SCHOOLS).stdout
+    back = Explanation.from_json(json.loads(run("explain", EIGHT_SCHOOLS, "--json").stdout))
+    assert printed.startswith(f"{back}\n")
 
 
 def test_explain():

@@ -1,4 +1,7 @@
-"""The model of the golden texts, printed in a process of its own: ``python -c 'from … import dump; dump()'``."""
+"""The model of the golden texts, printed in a process of its own: ``python -c 'from … import dump; dump()'``.
+
+With it the JSON of its graphs, and of models with branches, scans and a network.
+"""
 
 import json
 import sys
@@ -9,6 +12,7 @@ import numpyro.distributions as dist
 
 import plait
 from plait.ir.hash import structural_hash
+from tests.models import MODELS, SCAN_MODELS
 
 
 def model(group, y=None):
@@ -30,5 +34,16 @@ def compiled():
 
 
 def dump():
-    """Prints name, text and hash of the graph after each pass, as JSON."""
-    json.dump([(name, str(graph), structural_hash(graph)) for name, graph in compiled().history], sys.stdout)
+    """Prints name, text and hash of the graph after each pass, and as text the JSON of it, as JSON."""
+    texts = [(name, str(graph), structural_hash(graph)) for name, graph in compiled().history]
+    json.dump({"texts": texts, "json": jsons()}, sys.stdout)
+
+
+def jsons():
+    """The JSON of graphs, as text."""
+    graphs = [graph for _, graph in compiled().history]
+    for model in (*MODELS, *SCAN_MODELS):
+        if model.name in ("neural_regression", "switching_walk"):
+            found = plait.compile(model.bind(plait), **model.args(np.float32))
+            graphs += [found.graph, found.density_graph]
+    return [json.dumps(graph.to_json()) for graph in graphs]

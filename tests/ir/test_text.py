@@ -67,8 +67,25 @@ def test_there_is_no_other_golden_file():
 def test_texts_and_hashes_do_not_depend_on_the_process(history, dumps):
     for dumped in dumps:
         assert dumped == dumps[0]
-    assert [(name, text) for name, text, _ in dumps[0]] == [(name, str(g)) for name, g in history.items()]
-    assert [h for _, _, h in dumps[0]] == [structural_hash(g) for g in history.values()]
+    texts = dumps[0]["texts"]
+    assert [(name, text) for name, text, _ in texts] == [(name, str(g)) for name, g in history.items()]
+    assert [h for _, _, h in texts] == [structural_hash(g) for g in history.values()]
+
+
+def test_the_json_of_graphs_does_not_depend_on_the_process(dumps):
+    assert dumps[0]["json"] == dumps[1]["json"] == dumps[2]["json"] == small_model.jsons()
+
+
+def test_a_site_called_like_code():
+    """Names of code give way."""
+
+    def model():
+        x = plait.sample("%0", dist.Normal(0.0, 1.0))
+        plait.deterministic("%2", x + 1.0)
+        plait.factor("f", -jnp.abs(x))
+
+    names = list(node_names(plait.compile(model).graph).values())
+    assert [n for n in names if n[0] == "%"] == ["%0", "%1", "%2", "%3", "%4"]
 
 
 def test_lines_are_the_users(history):
