@@ -7,7 +7,6 @@ It reads nodes through the general attributes of `Op` only (`text`, `label`, `ca
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,15 +61,12 @@ def _node(
         "op": op.applies or op.mnemonic,
         "kind": op.category,
         "args": args,
-        "text": op.literal or _ADDRESS.sub("", op.text([names[a] for a in node.args])),
+        "text": op.literal or op.text([names[a] for a in node.args]),
         "type": _type(node.type),
         "loc": None if node.loc is None else to_data(node.loc),
         **op.facts(args, [words[unbroadcast(a)] for a in node.args]),
         **({"bodies": bodies} if bodies else {}),
     }
-
-
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function in a primitive's parameters; it changes with the process
 
 
 def _type(t: Type) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from plait.ir.errors import InternalError
 from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.records import number, to_data
 from plait.ir.spec import Part, Spec, family, spec_text, unexpanded
+from plait.ir.text import without_addresses
 from plait.ir.types import ArrayType, Members, PlateFrame, Shape, TupleType, Type
 
 
@@ -378,7 +379,11 @@ class Apply(Typed):
         return name
 
     def text(self, names: list[str]) -> str:
-        shown = [f"{k}={v}" for k, v in self.params if isinstance(v, _SHOWN) and v not in ((), None, False)]
+        shown = [
+            f"{k}={without_addresses(str(v))}"
+            for k, v in self.params
+            if isinstance(v, _SHOWN) and v not in ((), None, False)
+        ]
         return f"{self.primitive.name}{'{' + ', '.join(shown) + '}' if shown else ''} {', '.join(names)}".rstrip()
 
 

@@ -25,6 +25,7 @@ from numpyro.distributions.transforms import Transform
 from numpyro.distributions.util import lazy_property
 
 from plait.ir.errors import ModelError
+from plait.ir.text import without_addresses
 
 _DERIVED_FIELDS = frozenset({"_validate_args", "_is_validate_args"})
 
@@ -281,7 +282,7 @@ def _static_text(value: Any) -> str:
         return constraint_name(value)
     # the address in a default repr would make the text differ from process to process
     default_repr = inspect.getattr_static(type(value), "__repr__") is object.__dict__["__repr__"]
-    return type(value).__qualname__ if default_repr else repr(value)
+    return type(value).__qualname__ if default_repr else without_addresses(repr(value))
 
 
 def constraint_name(constraint: Any) -> str:

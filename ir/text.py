@@ -6,6 +6,7 @@ It reads nodes through `Op.text`, `Op.label`, `Op.literal` and `Op.bodies` only,
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 Nodes = Any  # a Graph: this file stands below ir.graph, which prints itself with it
@@ -56,3 +57,11 @@ def node_names(graph: Nodes) -> dict[Any, str]:
         else:
             names[node] = next(free)
     return names
+
+
+def without_addresses(text: str) -> str:
+    """A repr without the addresses of functions and objects, which change from process to process."""
+    return _ADDRESS.sub("", text)
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")

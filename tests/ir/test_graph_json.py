@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,12 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
+from jax.extend.core import Primitive
 from numpyro.distributions import constraints
 
 import plait
 from plait.ir.expressions import expressions
 from plait.ir.graph import Graph, Op, Output, Role, make
-from plait.ir.ops import Const
+from plait.ir.ops import Apply, Const
 from plait.ir.types import ArrayType
 from tests.ir import drawn_model
 
@@ -184,6 +187,29 @@ def test_a_scans_body_reads_what_comes_in():
     assert len([n for n in body["nodes"] if n["op"] == "input"]) == len(scan["args"])
     assert sites_of(body)["x"]["distribution"] == "Normal(phi * (previous x), 1)"
     assert [out["role"] for out in body["outputs"]] == ["result"]
+
+
+class Within(constraints.greater_than):
+    """It holds a function whose repr has an address."""
+
+    def __init__(self):
+        super().__init__(0.0)
+        self.also = functools.partial(lambda x, y: x + y, y=1.0)
+
+
+def test_addresses_are_left_out():
+    def model():
+        plait.param("p", 1.0, constraint=Within())
+
+    (site,) = sites_of(json_of(model)).values()
+    function = r"functools.partial\(<function [\w.<>]+>, y=1.0\)"
+    assert re.fullmatch(rf"within\(also={function}, lower_bound=0.0\)", site["constraint"])
+    out = ArrayType(np.dtype("float32"), ())
+    code = make(Apply((), out, Primitive("two_ways"), (("ways", (model, "0x1f at 0")),)))
+    (node,) = Graph((code,)).to_json()["nodes"]
+    assert node["op"] == "two_ways"
+    assert "0x" not in node["text"].replace("0x1f at 0", "")
+    assert "<function test_addresses_are_left_out.<locals>.model>, '0x1f at 0'" in node["text"]
 
 
 # -- constants and data -------------------------------------------------------------------------------------------

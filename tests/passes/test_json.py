@@ -35,6 +35,7 @@ def test_every_model(model: Model) -> None:
         assert data.pop("schema") == "plait.graph/1"
         is_graph(data, graph)
         assert keys_of(data) <= documented()
+        assert [kind for kind in sorted(kinds_of(data)) if f"`{kind}`" not in DOCS] == []
     kinds = {line.name: line.kind.partition(",")[0] for line in site_lines(compiled.graph)}
     assert kinds_of_sites(through_json(compiled.graph.to_json())) == kinds
 
@@ -82,6 +83,12 @@ def kinds_of_sites(data: dict[str, Any]) -> dict[str, str]:
         for body in node.get("bodies", []):
             found |= kinds_of_sites(body)
     return found
+
+
+def kinds_of(data: dict[str, Any]) -> set[str]:
+    """The kinds of all nodes and the roles of all outputs."""
+    found = {node["kind"] for node in data["nodes"]} | {out["role"] for out in data["outputs"]}
+    return found.union(*(kinds_of(body) for node in data["nodes"] for body in node.get("bodies", [])))
 
 
 def keys_of(data: Any) -> set[str]:
