@@ -279,7 +279,7 @@ class Param(Op):
 
 
 def _named(op: Site | Deterministic | Param) -> dict[str, Any]:
-    """What JSON says of everything that the user named: its plates, outermost first, and its members."""
+    """What JSON says of everything that the user named: its plates, leftmost axis first, and its members."""
     members = None if isinstance(op, Param) or op.members is None else to_data(op.members)
     return {"name": op.name, "plates": [to_data(p) for p in sorted(op.plates, key=lambda p: p.dim)], "members": members}
 

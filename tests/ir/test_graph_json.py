@@ -70,6 +70,19 @@ def test_golden_json():
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
+def test_the_example_of_the_docs():
+    page = (Path(__file__).resolve().parents[2] / "docs/json.md").read_text(encoding="utf-8")
+    source, shown = re.search(r"```python\n(def model.*?)```.*?```json\n(.*?)```", page, re.S).groups()
+    scope = {"plait": plait, "dist": dist}
+    exec(compile(source, "model.py", "exec"), scope)
+    graph = json_of(scope["model"], np.ones(3, np.float32), np.zeros(3, np.float32))
+    (node,) = [n for n in graph["nodes"] if n["id"] == "y"]
+    wanted = json.loads(shown)
+    assert (node["loc"]["line"], node["loc"].keys()) == (wanted["loc"]["line"], wanted["loc"].keys())
+    assert {**node, "loc": None} == {**wanted, "loc": None}
+    assert list(node) == list(wanted)
+
+
 # -- what the user named ------------------------------------------------------------------------------------------
 
 NAMES = [
@@ -127,7 +140,7 @@ def test_masks_scales_and_what_was_observed_are_arguments():
     assert [x["obs"], z["obs"], z["mask"], z["scale"]] == [None] * 4
 
 
-def test_plates_stand_outermost_first_with_the_size_of_the_whole():
+def test_plates_stand_as_their_axes_do_with_the_size_of_the_whole():
     def model(rows):
         with plait.plate("columns", 2, dim=-1), plait.plate("rows", 10, 3, dim=-2):
             plait.sample("x", dist.Normal(0.0, 1.0))
