@@ -1,6 +1,6 @@
 """The model of the golden texts, printed in a process of its own: ``python -c 'from … import dump; dump()'``.
 
-With it the JSON of its graphs, and of models with branches, scans and a network.
+With it the JSON of its graphs, and of models with branches, scans and params.
 """
 
 import json
@@ -43,7 +43,7 @@ def jsons():
     """The JSON of graphs, as text."""
     graphs = [graph for _, graph in compiled().history]
     for model in (*MODELS, *SCAN_MODELS):
-        if model.name in ("neural_regression", "switching_walk"):
+        if model.name in ("empirical_bayes", "switching_walk"):
             found = plait.compile(model.bind(plait), **model.args(np.float32))
             graphs += [found.graph, found.density_graph]
     return [json.dumps(graph.to_json()) for graph in graphs]
