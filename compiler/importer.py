@@ -62,6 +62,8 @@ class Builder(NodeList):
         inner = compat.inlined_jaxpr(eqn)
         if inner is not None:
             return self.inline(inner, args, loc)
+        if (parts := compat.unstacked(eqn)) is not None:
+            return [self.code(part, args, loc) for part in parts]
         if not _has_sites(eqn):
             out = _result_type([v.aval for v in eqn.outvars], eqn.primitive.multiple_results)
             ins = tuple(array_type(a) for a in args)

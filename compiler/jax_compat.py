@@ -38,6 +38,23 @@ def inlined_jaxpr(eqn: Any) -> Any | None:
     return eqn.params["jaxpr"] if eqn.primitive.name in ("jit", "pjit") else None
 
 
+def unstacked(eqn: Any) -> list[Callable[[Any], Any]] | None:
+    """The results of an `unstack` equation as functions of its argument, else None.
+
+    Since 0.12 jax takes arrays apart by one equation; before by slices, which patterns and rules know.
+    """
+    if eqn.primitive.name != "unstack":
+        return None
+    axis, shape = eqn.params["axis"], eqn.invars[0].aval.shape
+
+    def part(i: int) -> Callable[[Any], Any]:
+        starts, limits = [0] * len(shape), list(shape)
+        starts[axis], limits[axis] = i, i + 1
+        return lambda x: jax.lax.squeeze(jax.lax.slice(x, starts, limits, [1] * len(shape)), [axis])
+
+    return [part(i) for i in range(shape[axis])]
+
+
 def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
     """The jaxprs among an equation's parameters (branches, bodies, derivative rules)."""
     yield from core.jaxprs_in_params(params)

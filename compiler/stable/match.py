@@ -32,7 +32,8 @@ def match(expression: Callable[..., Any], node: Node, types: Sequence[ArrayType]
         node: of the graph.
         types: of the arguments; by default all are scalars of the node's dtype, and the expression is elementwise.
     """
-    names = signature(expression).parameters
+    # jax's own functions may have options besides, by keyword only
+    names = [n for n, p in signature(expression).parameters.items() if p.kind is not p.KEYWORD_ONLY]
     types = types or [ArrayType(array_type(node).dtype, ())] * len(names)
     variables, pattern = _pattern(expression, tuple(types))
     found = _unified(pattern, node, {})
