@@ -11,10 +11,10 @@ import numpy as np
 from numpyro.distributions import Distribution, biject_to
 
 from plait.compiler.control_flow import named_nodes
-from plait.compiler.host_checks import shown
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.evaluate import evaluate
 from plait.compiler.members import Stack, member_shapes
+from plait.compiler.refused_data import shown
 from plait.compiler.staged import struct
 from plait.compiler.supports import unconstrained_type
 from plait.compiler.wording import in_words

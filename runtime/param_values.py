@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import biject_to, constraints
 
-from plait.compiler.host_checks import shown
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.evaluate import evaluate
+from plait.compiler.refused_data import shown
 from plait.compiler.wording import in_words
 from plait.ir.errors import ModelError, PlaitError, SiteTypeError
 from plait.ir.graph import Graph, ancestors

@@ -38,7 +38,7 @@ from plait.runtime import param_values
 from plait.runtime.describe import describe
 from plait.runtime.description import Description
 from plait.runtime.start import find_start
-from plait.runtime.tempered import Tempered
+from plait.runtime.tempered import Density, Tempered
 
 Jitted = Callable[..., Any]
 
@@ -78,7 +78,7 @@ class Program:
     @cached_property
     def description(self) -> Description:
         """What it says of itself."""
-        return describe(self.traced, self.model, self._with_supports, self.lowered, self.arguments)
+        return describe(self.traced, self.model, self.graph_with_supports, self.lowered, self.arguments)
 
     @property
     def density_graph(self) -> Graph:
@@ -86,7 +86,7 @@ class Program:
         return self.lowered.graph
 
     @property
-    def _with_supports(self) -> Graph:
+    def graph_with_supports(self) -> Graph:
         """The graph whose values know their supports and whose bijectors are still ops."""
         return dict(self.history)["unconstrain"]
 
@@ -194,7 +194,7 @@ class Program:
         """Of (data, params, values), with the same leading axes of all values, as many as `axes` says."""
 
         def call(data: Any, params: Any, values: Any, axes: int) -> Any:
-            function = partial(unconstrained, self._with_supports, self.description.dtype, data, params)
+            function = partial(unconstrained, self.graph_with_supports, self.description.dtype, data, params)
             for _ in range(axes):
                 function = jax.vmap(function)
             return function(values)
@@ -287,7 +287,8 @@ class Program:
 
     def tempered(self, prior: Program, likelihood: Program) -> Tempered:
         """The functions of both, prior + beta · likelihood, compiled once for all data that these programs fit."""
-        return self._tempered.setdefault((prior, likelihood), Tempered(prior.differentiated, likelihood.differentiated))
+        both = Tempered(*(Density(p.differentiated, value_and_grad(p.differentiated)) for p in (prior, likelihood)))
+        return self._tempered.setdefault((prior, likelihood), both)
 
     @cached_property
     def _tempered(self) -> dict[tuple[Program, Program], Tempered]:
@@ -336,7 +337,7 @@ class Program:
             density: the log density there, or the log joint.
             gradient: its gradient, by name of the entry of z, or by latent.
         """
-        graph, unconstrained = self._with_supports, isinstance(at, list)
+        graph, unconstrained = self.graph_with_supports, isinstance(at, list)
         given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
         given |= zip(graph.of(Param), params, strict=True)
         given |= zip(inputs(graph, Input.FLAT) if unconstrained else graph.of(Value), at, strict=True)

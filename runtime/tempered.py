@@ -10,9 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from plait.compiler.lower.gradient import value_and_grad
 
-Density = Callable[[Any, Any, Any], Any]  # of (known, params, z)
+@dataclass(frozen=True)
+class Density:
+    """A log density of (known, params, z), and the same with its gradient with respect to z."""
+
+    value: Callable[[Any, Any, Any], Any]
+    both: Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,12 @@ class Tempered:
         return jax.jit(self._log_density_and_grad)
 
     def _log_density(self, of_prior: Any, of_likelihood: Any, params: Any, z: Any, beta: Any) -> Any:
-        prior = self.prior(of_prior, params, z)
-        return _blend(beta, prior, self.likelihood(of_likelihood, params, z))
+        prior = self.prior.value(of_prior, params, z)
+        return _blend(beta, prior, self.likelihood.value(of_likelihood, params, z))
 
     def _log_density_and_grad(self, of_prior: Any, of_likelihood: Any, params: Any, z: Any, beta: Any) -> Any:
-        prior = value_and_grad(self.prior)(of_prior, params, z)
-        likelihood = value_and_grad(self.likelihood)(of_likelihood, params, z)
+        prior = self.prior.both(of_prior, params, z)
+        likelihood = self.likelihood.both(of_likelihood, params, z)
         return tuple(_blend(beta, p, x) for p, x in zip(prior, likelihood, strict=True))
 
 
@@ -47,4 +51,4 @@ def _blend(beta: Any, prior: Any, likelihood: Any) -> Any:
     return jnp.where(beta == 0, prior, prior + beta * likelihood)
 
 
-__all__ = ["Tempered"]
+__all__ = ["Density", "Tempered"]

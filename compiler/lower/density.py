@@ -109,8 +109,23 @@ class Lowered:
         Raises:
             LayoutChangedError: a kernel was made for data with other cells.
         """
-        values = dict(zip(self.traceable, computed, strict=True))
-        values |= zip(inputs(self.graph, Input.DATA), data, strict=True)
+        return self.assembled(data, computed, self.statistics(data, computed))
+
+    def assembled(
+        self, data: Sequence[Any], computed: Sequence[Any], statistics: Sequence[tuple[Any, ...]]
+    ) -> tuple[Any, ...]:
+        """The values of `known`, given those of the kernels; a pure JAX function."""
+        values = self._values(data, computed) | dict(zip(self.kernels, statistics, strict=True))
+        return tuple(evaluate(self.graph, values, self.known))
+
+    def statistics(self, data: Sequence[Any], computed: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The values of the kernels, on the host.
+
+        Raises:
+            LayoutChangedError: a kernel was made for data with other cells.
+        """
+        values = self._values(data, computed)
+        found = []
         for node in self.kernels:
             try:
                 arrays = node.op.kernel(*(_on_host(a, values) for a in node.args))  # type: ignore[attr-defined]
@@ -119,8 +134,12 @@ class Lowered:
                 raise DataError(f"site {node.op.site!r}: data {data} make {e}", node.loc) from None  # type: ignore[attr-defined]
             types = node.type.items  # type: ignore[union-attr]
             # cast on the host: jnp would compile a conversion for each shape
-            values[node] = tuple(jnp.asarray(np.asarray(x, t.dtype)) for x, t in zip(arrays, types, strict=True))
-        return tuple(evaluate(self.graph, values, self.known))
+            found.append(tuple(jnp.asarray(np.asarray(x, t.dtype)) for x, t in zip(arrays, types, strict=True)))
+        return found
+
+    def _values(self, data: Sequence[Any], computed: Sequence[Any]) -> dict[Node, Any]:
+        values = dict(zip(self.traceable, computed, strict=True))
+        return values | dict(zip(inputs(self.graph, Input.DATA), data, strict=True))
 
 
 def _on_host(node: Node, values: Mapping[Node, Any]) -> np.ndarray:

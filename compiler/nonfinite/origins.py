@@ -15,8 +15,8 @@ import numpy as np
 
 from plait.compiler import jax_compat as compat
 from plait.compiler.analysis.elementwise import ELEMENTWISE
-from plait.compiler.host_checks import shown
 from plait.compiler.nonfinite.frames import Element, Index, aligned, inside, is_float, outside
+from plait.compiler.refused_data import shown
 from plait.ir.graph import Node
 from plait.ir.ops import Apply, Const, Constrain, Flat, Input, Item, LogDet, LogProb, Param, Typed, Value, array_type
 from plait.ir.types import Loc

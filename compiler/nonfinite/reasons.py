@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plait.compiler.host_checks import shown
 from plait.compiler.nonfinite.frames import Element, Frame, Index, aligned, inside, outside
 from plait.compiler.nonfinite.gradients import Slope
 from plait.compiler.nonfinite.origins import Origin, code_in_words, feeding, first, is_moving, origin
 from plait.compiler.nonfinite.parameters import Parameter, parameters
+from plait.compiler.refused_data import shown
 from plait.compiler.wording import in_words
 from plait.ir.graph import Node
 from plait.ir.ops import Const, InSupport, LogDet, LogProb, Param, Value, array_type

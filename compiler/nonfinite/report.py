@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from plait.compiler.host_checks import shown
+from plait.compiler.refused_data import shown
 from plait.ir.types import Loc
 
 
