@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from plait.ir.records import from_data, to_data, without_schema
-
-SCHEMA = "plait.certificate/1"
+from plait.compiler.report import Report
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(Report):
     """What `check=` compared; ``print`` shows it pass by pass.
 
     Attributes:
@@ -56,6 +53,9 @@ class Certificate:
         large: sites of so many elements that the reference took some of them one by one and the others in one batch.
         skipped: points that were left out, as the reference's value or gradient is not finite there.
     """
+
+    schema: ClassVar[str] = "plait.certificate/1"
+    what: ClassVar[str] = "the certificate"
 
     rows: tuple[Row, ...]
     whole: tuple[str, ...]
@@ -110,27 +110,6 @@ class Certificate:
             parts.append(f"{self.skipped} more points have no finite density")
         return "".join(f"; {part}" for part in parts)
 
-    def to_json(self) -> dict[str, Any]:
-        """What `json.dumps(…, allow_nan=False)` takes; `docs/json.md` has every field."""
-        return {"schema": SCHEMA, **to_data(self)}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Certificate:
-        """The certificate that `to_json` wrote: equal to it, and printed alike.
-
-        Args:
-            data: what `json.loads` made of it.
-
-        Raises:
-            ArtifactError: it is of another schema, or a field is missing, unknown or of the wrong type.
-        """
-        return from_data(cls, without_schema(data, SCHEMA, "the certificate"), "the certificate")
-
-    def __str__(self) -> str:
-        out = io.StringIO()
-        Console(file=out, width=110, force_terminal=False, markup=False, highlight=False).print(self)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
-
     def __rich__(self) -> Group:
         verdict = Text(self.verdict, "bold" if self.proves else "bold red")
         return Group(self._table(), Text(self._legend, "dim"), verdict) if self.rows else Group(verdict)
@@ -163,4 +142,4 @@ class Certificate:
         return table
 
 
-__all__ = ["SCHEMA", "Certificate", "Row"]
+__all__ = ["Certificate", "Row"]

@@ -5,20 +5,17 @@ How it reads, and its JSON. `explain.py` makes it; a saved one is read and print
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from plait.compiler.certificate import Certificate
-from plait.ir.records import from_data, to_data, without_schema
+from plait.compiler.report import Report
 from plait.ir.types import Loc
-
-SCHEMA = "plait.explanation/1"
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Term:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Report):
     """The terms and the passes' effect; ``print`` shows both as tables.
 
     Attributes:
@@ -69,32 +66,13 @@ class Explanation:
         notes: what kept sites of one loop apart, or a loop from being traced once; what was made stable.
     """
 
+    schema: ClassVar[str] = "plait.explanation/1"
+    what: ClassVar[str] = "the explanation"
+
     terms: tuple[Term, ...]
     passes: tuple[tuple[str, int, int], ...]
     certificate: Certificate | None = None
     notes: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """What `json.dumps(…, allow_nan=False)` takes; `docs/json.md` has every field."""
-        return {"schema": SCHEMA, **to_data(self)}
-
-    @classmethod
-    def from_json(cls, data: Any) -> Explanation:
-        """The explanation that `to_json` wrote: equal to it, and printed alike.
-
-        Args:
-            data: what `json.loads` made of it.
-
-        Raises:
-            ArtifactError: it is of another schema, or a field is missing, unknown or of the wrong type.
-        """
-        return from_data(cls, without_schema(data, SCHEMA, "the explanation"), "the explanation")
-
-    def __str__(self) -> str:
-        out = io.StringIO()
-        console = Console(file=out, width=110, force_terminal=False, markup=False, highlight=False)
-        console.print(self)
-        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
     def __rich__(self) -> Group:
         parts: list[Any] = [Text(_totals(self.terms)), _term_table(self.terms)]
@@ -176,4 +154,4 @@ def _totals(terms: Sequence[Term]) -> str:
     return f"operations of a call: {_change(before, after)}{fewer}"
 
 
-__all__ = ["SCHEMA", "Explanation", "Term"]
+__all__ = ["Explanation", "Term"]
