@@ -7,6 +7,7 @@ from typing import Any
 
 from numpyro.distributions import constraints
 
+from plait.compiler.supports import is_known_inside
 from plait.ir.spec import Part, Spec, Static, constraint_name, spec_text
 
 _ONE_OF_A_KIND: tuple[tuple[constraints.Constraint, str], ...] = (
@@ -48,22 +49,26 @@ def in_words(allowed: Part | constraints.Constraint, names: Sequence[str] = ()) 
         allowed: a set, taken apart or not.
         names: of the arrays that it was taken apart into.
     """
+    if isinstance(allowed, Part) and is_known_inside(allowed):
+        return "what its step or branch allows"
     if isinstance(allowed, Static):
         allowed = allowed.value
     if isinstance(allowed, Spec):
         if (inner := allowed.field("base_constraint")) is not None:
             return in_words(inner, names)
         pattern = _WITH_BOUNDS.get(allowed.cls)
-        bounds = {name: _number(spec_text(part, names)) for name, part in allowed.fields}
-        return pattern.format(**bounds) if pattern else spec_text(allowed, names)
+        if pattern is None:
+            return spec_text(allowed, names)
+        return pattern.format(**{name: _number(spec_text(part, names)) for name, part in allowed.fields})
     if isinstance(allowed, constraints.independent):
         return in_words(allowed.base_constraint)
     for constraint, words in _ONE_OF_A_KIND:
         if allowed is constraint:
             return words
     pattern = _WITH_BOUNDS.get(type(allowed))
-    bounds = {name: _number(f"{value}") for name, value in vars(allowed).items()}
-    return pattern.format(**bounds) if pattern else constraint_name(allowed)
+    if pattern is None:
+        return constraint_name(allowed)
+    return pattern.format(**{name: _number(f"{value}") for name, value in vars(allowed).items()})
 
 
 def _number(text: str) -> str:

@@ -39,7 +39,7 @@ def describe(traced: Graph, model: Graph, with_supports: Graph, lowered: Lowered
         lowered.slots,
         None if lowered.log_density is not None else _no_density(with_supports),
         {op.name: op.type for op in lowered.graph.ops(Value)},
-        _supports(with_supports) if lowered.log_density is not None else {},
+        {op.name: in_words(op.support, ["…"] * op.n_leaves) for op in with_supports.ops(Value)},
         families,
         drawn_shapes(model),
         tuple(observed_names(model)),
@@ -65,10 +65,6 @@ def param_sites(model: Graph) -> ParamSites:
         {op.name: op.treedef for op, *_ in found},
         bool(inputs(model, Input.KEY)),
     )
-
-
-def _supports(graph: Graph) -> dict[str, str]:
-    return {op.name: in_words(op.support, ["…"] * op.n_leaves) for op in graph.ops(Value)}
 
 
 def _no_density(graph: Graph) -> Refusal:
