@@ -6,7 +6,7 @@ compile a thousand scalars that are put together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +30,7 @@ class Stack:
         return (*shape[: self.axis], *shape[self.axis + self.axes :])
 
 
-def member_names(names: Mapping[str, object] | list[str], families: Mapping[str, Stack]) -> list[str]:
+def member_names(names: Iterable[str], families: Mapping[str, Stack]) -> list[str]:
     """The user's sites, for the names of sites and families."""
     return [member for name in names for member in (families[name].names if name in families else (name,))]
 

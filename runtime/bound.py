@@ -113,7 +113,7 @@ class Bound:
     def _at(self, values: Mapping[str, Any]) -> Self:
         """This model, or the one in which the observed sites that `values` names are free."""
         require_dict(values, "latent")
-        named = self._about.members(list(values))
+        named = self._about.members(values)
         free = frozenset(self._observed).intersection(named)
         if not free:
             return self
@@ -133,7 +133,7 @@ class Bound:
     @cached_property
     def _observed(self) -> list[str]:
         """The user's observed sites, in program order."""
-        return self._about.members(list(self._about.observed))
+        return self._about.members(self._about.observed)
 
     @cached_property
     def _shapes(self) -> dict[str, Shape]:

@@ -167,7 +167,7 @@ class Densities(Spaces):
     def _nonfinite_at(self, z: Any, params: Sequence[Any]) -> NonFinite | None:
         value, gradient = self._program.log_density_and_grad(self._density_known, params, z)
         by_name = dict(zip(self.names, gradient, strict=True))
-        return self._program.find_nonfinite(self._data, params, [z], float(value), by_name)
+        return self._program.find_nonfinite(self._data, params, (z,), float(value), by_name, unconstrained=True)
 
     def _nonfinite_of(self, values: tuple[Any, ...], params: Sequence[Any]) -> NonFinite | None:
         known = self._for("log_joint")
@@ -179,4 +179,4 @@ class Densities(Spaces):
         value, gradient = jax.value_and_grad(log_joint)(floats) if floats else (log_joint({}), {})
         names = list(self._about.latents)
         by_name = {names[i]: np.asarray(g) for i, g in gradient.items()}
-        return self._program.find_nonfinite(self._data, params, values, float(value), by_name)
+        return self._program.find_nonfinite(self._data, params, values, float(value), by_name, unconstrained=False)

@@ -5,7 +5,7 @@ Nothing here reads a graph: a model that was loaded from a file has it too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ class Description:
         slots: where latents are in it; empty where there is no density of it.
         no_density: why there is none.
         latents: types of the latents' constrained values, in the order of the flat vector.
-        allowed: the latents' supports in words; empty where there is no density of the flat vector.
+        allowed: the latents' supports in words.
         families: where the user's sites are in the values of families.
         sites: shapes of all that is drawn, in program order: latents, observed sites, deterministics.
         observed: the observed sites.
@@ -116,7 +116,7 @@ class Description:
     params: ParamSites
     data: DataSchema
 
-    def members(self, names: Mapping[str, object] | list[str]) -> list[str]:
+    def members(self, names: Iterable[str]) -> list[str]:
         """The user's sites, for the names of sites and families."""
         return member_names(names, self.families)
 

@@ -15,7 +15,7 @@ from plait.compiler.explanation import Explanation
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.kernels.cells import LayoutChangedError
 from plait.compiler.lower.sampler import drawn_shapes
-from plait.compiler.members import member_names, unstacked
+from plait.compiler.members import unstacked
 from plait.ir.errors import BindError, DataError
 from plait.ir.types import Shape
 from plait.runtime import param_values
@@ -159,7 +159,7 @@ class Elbo:
             subsample, the indices of each draw by the name of the plate.
         """
         found, n = self._drawn(self._program.draws, params, key, shape, data)
-        return unstacked(found, self._program.model.families, n)
+        return unstacked(found, self._program.model.description.families, n)
 
     def predict(self, params: Params, key: Any, shape: Shape | int = (), /, **data: Any) -> dict[str, Any]:
         """Draws from the approximate posterior predictive: what `sample` returns, and given that the rest of the model.
@@ -175,7 +175,7 @@ class Elbo:
             data of other shapes compile the model and give `sample`'s draws to `CompiledModel.sample`.
         """
         found, n = self._drawn(self._program.predictions, params, key, shape, data)
-        return unstacked(found, self._program.model.families, n)
+        return unstacked(found, self._program.model.description.families, n)
 
     def _drawn(
         self, draws: Callable[..., Any], params: Params, key: Any, shape: Any, new: Mapping[str, Any]
@@ -194,7 +194,8 @@ class Elbo:
 
     def __repr__(self) -> str:
         program = self._program
-        latents = ", ".join(member_names(list(program.model.latents), program.model.families))
+        about = program.model.description
+        latents = ", ".join(about.members(about.latents))
         params = ", ".join(program.constraints)
         return f"Elbo(latents: {latents or 'none'}; params: {params or 'none'}; particles: {self.num_particles})"
 

@@ -194,14 +194,14 @@ class ElboProgram:
 
     def _latents(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """The latents as the model's program takes them, of what the guide drew."""
-        mine, theirs = self.model.families, self.guide.families
+        mine, theirs = self.model.description.families, self.guide.description.families
         same = {name for name, family in theirs.items() if mine.get(name) == family}
         apart = {name: family for name, family in theirs.items() if name not in same}
         values = unstacked(record, apart)
-        shapes = {name: t.shape for name, t in self.model.latents.items()}
+        shapes = {name: t.shape for name, t in self.model.description.latents.items()}
         given = {name: values[name] for name in expected_shapes(values, shapes, mine)}
         whole = stacked(given, shapes, mine)
-        return {name: jnp.asarray(whole[name], t.dtype) for name, t in self.model.latents.items()}
+        return {name: jnp.asarray(whole[name], t.dtype) for name, t in self.model.description.latents.items()}
 
 
 class _Drawn(NamedTuple):

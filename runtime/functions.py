@@ -59,7 +59,14 @@ class Functions(Protocol):
     def deterministics(self, known: Arrays, params: Arrays, z: Any) -> dict[str, Any]: ...
     def start(self, known: Arrays, params: Arrays, keys: Any) -> tuple[Any, Any]: ...
     def find_nonfinite(
-        self, data: Arrays, params: Arrays, at: Arrays, density: float, gradient: Mapping[str, Any]
+        self,
+        data: Arrays,
+        params: Arrays,
+        at: Arrays,
+        density: float,
+        gradient: Mapping[str, Any],
+        *,
+        unconstrained: bool,
     ) -> NonFinite | None: ...
 
     # -- other programs of the same model ---------------------------------------------------------------

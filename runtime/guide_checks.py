@@ -106,8 +106,8 @@ def _declares(fn: Distribution, leaves: int) -> bool:
 
 
 def _require_same_sites(model: Program, guide: Program, auxiliary: Collection[str]) -> None:
-    wanted = _shapes({name: t.shape for name, t in model.latents.items()}, model.families)
-    drawn = _shapes({name: t.shape for name, t in guide.latents.items()}, guide.families)
+    wanted = _shapes({name: t.shape for name, t in model.description.latents.items()}, model.description.families)
+    drawn = _shapes({name: t.shape for name, t in guide.description.latents.items()}, guide.description.families)
     for name in wanted:
         if name not in drawn:
             raise ModelError(
@@ -121,7 +121,7 @@ def _require_same_sites(model: Program, guide: Program, auxiliary: Collection[st
                 "same plates and events",
                 _line(guide, name),
             )
-    aside = {m for n in auxiliary for m in (guide.families[n].names if n in guide.families else (n,))}
+    aside = set(guide.description.members(auxiliary))
     for name in drawn.keys() - wanted.keys() - aside:
         what = "is observed in the model" if name in _observed(model) else "is not in the model"
         raise ModelError(
@@ -180,7 +180,7 @@ def _supports(program: Program) -> Iterator[tuple[str, tuple[Node, Any]]]:
         leaves = op.leaves(node.args)
         known = not any(isinstance(n.op, (Input, Param, Value)) for n in ancestors(leaves))
         support = rebuild(op.support, evaluate(graph, {}, leaves)) if known else None
-        family = program.families.get(op.name)
+        family = program.description.families.get(op.name)
         for name in (op.name,) if family is None else family.names:
             yield name, (node, support)
 

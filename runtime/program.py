@@ -16,12 +16,10 @@ from plait.compiler.explanation import Explanation
 from plait.compiler.host_checks import require
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.kernels.cells import LayoutChangedError
-from plait.compiler.layout import stacks
 from plait.compiler.lower.density import Function, Lowered, lower, unconstrained
 from plait.compiler.lower.gradient import is_reversible, value_and_grad, with_gradient
 from plait.compiler.lower.prior_transform import prior_transform, require_quantiles
 from plait.compiler.lower.sampler import draw
-from plait.compiler.members import Stack
 from plait.compiler.nonfinite.find import Point, find
 from plait.compiler.nonfinite.frames import Frame
 from plait.compiler.nonfinite.report import NonFinite
@@ -57,8 +55,6 @@ class Program:
         lowered: the functions of the density graph.
         history: (pass, graph after it), from the traced graph on.
         arguments: the model's arguments at compile; `bind` compares with them.
-        latents: types of the latents' constrained values by site or family, in the order of z.
-        families: where the user's sites are in the values of families.
         switches: optional passes by name, False for those that are off.
         notes: sentences of the trace, such as why it has an ordinary loop.
         part: which addends `log_density` sums.
@@ -69,8 +65,6 @@ class Program:
     lowered: Lowered
     history: tuple[tuple[str, Graph], ...]
     arguments: Arguments
-    latents: dict[str, ArrayType]
-    families: dict[str, Stack]
     switches: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     part: Part = WHOLE
@@ -129,7 +123,7 @@ class Program:
     def require(self, computed: Sequence[Any]) -> None:
         """Raises DataError where data, of which these values were `computed`, contradict the model."""
         for check, values in zip(self.lowered.checks, self.lowered.checked(computed), strict=True):
-            require(check, values, self.families)
+            require(check, values, self.description.families)
 
     @cached_property
     def log_joint(self) -> Jitted:
@@ -326,22 +320,30 @@ class Program:
             return explain(self.history, certificate, self.notes, data)
 
     def find_nonfinite(
-        self, data: Sequence[Any], params: Sequence[Any], at: Sequence[Any], density: float, gradient: Mapping[str, Any]
+        self,
+        data: Sequence[Any],
+        params: Sequence[Any],
+        at: Sequence[Any],
+        density: float,
+        gradient: Mapping[str, Any],
+        *,
+        unconstrained: bool,
     ) -> NonFinite | None:
         """The first thing that is infinite or NaN at a point.
 
         Args:
             data: the data arrays.
             params: the arrays of the params.
-            at: the flat vector in a list, or a tuple of the latents' values.
+            at: the latents' values, or the flat vector alone.
             density: the log density there, or the log joint.
             gradient: its gradient, by name of the entry of z, or by latent.
+            unconstrained: whether the point is the flat vector.
         """
-        graph, unconstrained = self.graph_with_supports, isinstance(at, list)
+        graph = self.graph_with_supports
         given = dict(zip(inputs(graph, Input.DATA), data, strict=True))
         given |= zip(graph.of(Param), params, strict=True)
         given |= zip(inputs(graph, Input.FLAT) if unconstrained else graph.of(Value), at, strict=True)
-        point = Point(self.traced, self.model, Frame(graph, given), self.families, unconstrained)
+        point = Point(self.traced, self.model, Frame(graph, given), self.description.families, unconstrained)
         return find(point, density, gradient)
 
     @cached_property
@@ -381,10 +383,7 @@ def build(
     density = run_passes(traced, passes_of(part, PIPELINE), switches, record, data)
     names = [name for name, _ in history]
     model = history[names.index("density") - 1][1]
-    latents = {op.name: op.type for op in density.ops(Value)}
-    return Program(
-        traced, model, lower(density), tuple(history), arguments, latents, stacks(model), switches, part=part
-    )
+    return Program(traced, model, lower(density), tuple(history), arguments, switches, part=part)
 
 
 def _batched(function: Function, known: Any, params: Any, z: Any) -> dict[str, Any]:
