@@ -1,12 +1,14 @@
-"""What data must satisfy beside lying in NumPyro's sets; numpy only, as the checks run on the host."""
+"""What data must satisfy beside lying in NumPyro's sets; in numpy on the host, or traced for a file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from plait.compiler.jax_compat import is_tracer
 from plait.ir.spec import Leaf, Part, Spec, Static
 
 
@@ -37,6 +39,11 @@ def has_factor() -> Part:
     return Spec(_HasFactor, (("factor", Leaf(0)),))
 
 
+def _numpy_of(*arrays: Any) -> Any:
+    """The module whose functions take these arrays."""
+    return jnp if any(map(is_tracer, arrays)) else np
+
+
 class _Condition:
     """Like a constraint of NumPyro's, on numpy arrays."""
 
@@ -52,7 +59,8 @@ class _Finite:
 
     def __call__(self, x: Any) -> Any:
         event = tuple(range(x.ndim - self.event_dim, x.ndim))
-        return np.asarray(self.base(x)) & np.isfinite(x).all(axis=event)
+        xp = _numpy_of(x)
+        return xp.asarray(self.base(x)) & xp.isfinite(x).all(axis=event)
 
 
 class _Below(_Condition):
@@ -68,17 +76,19 @@ class _OffEdge(_Condition):
     points: tuple[float, ...]
 
     def __call__(self, x: Any) -> Any:
-        on_edge = np.isin(x, self.points).any(axis=tuple(range(x.ndim - self.event_dim, x.ndim)))
-        return ~on_edge | np.isfinite(self.log_density)
+        xp = _numpy_of(x, self.log_density)
+        on_edge = xp.isin(x, xp.asarray(self.points)).any(axis=tuple(range(x.ndim - self.event_dim, x.ndim)))
+        return ~on_edge | xp.isfinite(self.log_density)
 
 
 class _Symmetric(_Condition):
     event_dim = 2
 
     def __call__(self, x: Any) -> Any:
-        largest = np.abs(x).max(axis=(-2, -1), keepdims=True)
+        xp = _numpy_of(x)
+        largest = xp.abs(x).max(axis=(-2, -1), keepdims=True)
         # a matrix product in float32 is symmetric to about 1e-6 of its largest element
-        return (np.abs(x - np.swapaxes(x, -2, -1)) <= 1e-4 * largest).all(axis=(-2, -1))
+        return (xp.abs(x - xp.swapaxes(x, -2, -1)) <= 1e-4 * largest).all(axis=(-2, -1))
 
 
 class _HasFactor(_Condition):
@@ -86,7 +96,7 @@ class _HasFactor(_Condition):
     event_dim = 2
 
     def __call__(self, x: Any) -> Any:
-        return np.isfinite(self.factor).all(axis=(-2, -1))
+        return _numpy_of(self.factor).isfinite(self.factor).all(axis=(-2, -1))
 
 
 __all__ = ["below", "finite_in", "has_factor", "off_edge", "symmetric"]

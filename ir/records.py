@@ -54,6 +54,7 @@ def to_data(value: Any) -> dict[str, Any]:
 
 
 def _encode(kind: Any, value: Any, at: str) -> Any:
+    kind = _held(kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in _UNIONS:
         return None if value is None else _encode(_optional(inner, at), value, at)
@@ -132,6 +133,7 @@ def without_schema(data: Any, schema: str, what: str) -> dict[str, Any]:
 
 
 def _decode(kind: Any, data: Any, at: str) -> Any:
+    kind = _held(kind)
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in _UNIONS:
         return None if data is None else _decode(_optional(inner, at), data, at)
@@ -184,7 +186,7 @@ def _is_record(kind: Any) -> bool:
 def _fields(cls: type) -> dict[str, Any]:
     """The fields of a dataclass with their types."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    return {f.name: _held(hints[f.name]) for f in dataclasses.fields(cls)}
+    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
 
 
 def _held(kind: Any) -> Any:

@@ -24,6 +24,7 @@ from .runtime.compile_elbo import elbo
 from .runtime.compiled import CompiledModel
 from .runtime.draws import Draws
 from .runtime.elbo import Elbo
+from .runtime.load import load
 from .runtime.summary import diagnose, summary
 
 __version__: str
@@ -31,6 +32,6 @@ __version__: str
 __all__ = [
     "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo",
     "InternalError", "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError",
-    "compile", "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "module", "param", "plate",
-    "plate_stack", "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
+    "compile", "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "load", "module", "param",
+    "plate", "plate_stack", "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
 ]  # fmt: skip

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -20,6 +22,7 @@ from plait.runtime.data import rebound_arrays
 from plait.runtime.densities import Densities
 from plait.runtime.given import cube_points, draws_shape, one_key
 from plait.runtime.params import packed
+from plait.runtime.progress import OnProgress, Progress, reporting
 from plait.runtime.start import RADIUS, TRIES
 
 if TYPE_CHECKING:
@@ -215,6 +218,31 @@ class CompiledModel(Densities):
         """What you wrote, what is evaluated, at which cost, and why rows were not fused; print it."""
         data = None if any(map(is_tracer, self._data)) else self._data
         return self._program.explain(self.certificate, data)
+
+    # -- files ------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+        progress: bool | OnProgress = True,
+    ) -> None:
+        """Writes the model with its data to a file, from which `plait.load` makes it again, without its source.
+
+        Args:
+            path: of the file, which is replaced in one step.
+            platforms: that the model is to run on: of "cpu", "cuda", "rocm" and "tpu".
+            progress: as for samplers.
+
+        Raises:
+            ArtifactError: something of the model has no form in a file, or there is no code of it for a platform.
+            OSError: the file can't be written; what was there before stays.
+        """
+        from plait.runtime.artifact.save import save
+
+        with reporting(progress) as report:
+            save(self, Path(path), platforms, lambda name, done, total: report(Progress("export", done, total)))
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())

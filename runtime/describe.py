@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from numpyro.distributions import MaskedDistribution
+from numpyro.distributions.constraints import Constraint
 
 from plait.compiler.arguments import Arguments, argument_leaves
 from plait.compiler.control_flow import named_nodes
@@ -17,7 +18,7 @@ from plait.compiler.variants import observed_names
 from plait.compiler.wording import in_words
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Deterministic, Input, Param, Sample, Site, Value, array, inputs
-from plait.ir.spec import Part, Spec
+from plait.ir.spec import Part, Spec, rebuild
 from plait.ir.types import Loc
 from plait.runtime.description import DataSchema, Description, ParamArray, ParamSites, Refusal
 from plait.runtime.dims import site_dims
@@ -39,7 +40,7 @@ def describe(traced: Graph, model: Graph, with_supports: Graph, lowered: Lowered
         lowered.slots,
         None if lowered.log_density is not None else _no_density(with_supports),
         {op.name: op.type for op in lowered.graph.ops(Value)},
-        {op.name: in_words(op.support, ["…"] * op.n_leaves) for op in with_supports.ops(Value)},
+        _supports(with_supports) if lowered.log_density is not None else {},
         families,
         drawn_shapes(model),
         tuple(observed_names(model)),
@@ -61,10 +62,19 @@ def param_sites(model: Graph) -> ParamSites:
     """The `param` sites of a model."""
     found = [(op, array(node.type), node.loc) for node, op in zip(model.of(Param), model.ops(Param), strict=True)]
     return ParamSites(
-        tuple(ParamArray(op.name, op.part, op.path, t, loc) for op, t, loc in found),
+        tuple(ParamArray(op.name, op.part, op.path, t, _allowed(op), loc) for op, t, loc in found),
         {op.name: op.treedef for op, *_ in found},
         bool(inputs(model, Input.KEY)),
     )
+
+
+def _allowed(op: Param) -> str:
+    constraint = rebuild(op.constraint, ())
+    return in_words(constraint) if isinstance(constraint, Constraint) else repr(constraint)  # `initial` refuses it
+
+
+def _supports(graph: Graph) -> dict[str, str]:
+    return {op.name: in_words(op.support, ["…"] * op.n_leaves) for op in graph.ops(Value)}
 
 
 def _no_density(graph: Graph) -> Refusal:

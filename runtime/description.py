@@ -53,6 +53,7 @@ class ParamArray:
         part: which leaf it is of the site's pytree.
         path: where in that tree, for messages.
         type: of its values.
+        allowed: its constraint in words.
         loc: the user's line.
     """
 
@@ -60,6 +61,7 @@ class ParamArray:
     part: int
     path: str
     type: ArrayType
+    allowed: str
     loc: Loc | None
 
 
@@ -87,7 +89,7 @@ class Description:
         slots: where latents are in it; empty where there is no density of it.
         no_density: why there is none.
         latents: types of the latents' constrained values, in the order of the flat vector.
-        allowed: the latents' supports in words.
+        allowed: the latents' supports in words; empty where there is no density of the flat vector.
         families: where the user's sites are in the values of families.
         sites: shapes of all that is drawn, in program order: latents, observed sites, deterministics.
         observed: the observed sites.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,34 +13,38 @@ from numpyro.distributions import biject_to, constraints
 
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.evaluate import evaluate
-from plait.compiler.refused_data import shown
-from plait.compiler.wording import in_words
 from plait.ir.errors import ModelError, PlaitError, SiteTypeError
 from plait.ir.graph import Graph, ancestors
 from plait.ir.ops import Input, Param, Sample, inputs
 from plait.ir.spec import rebuild
+from plait.runtime.description import ParamSites
 from plait.runtime.names import require_dict, unknown_names
+from plait.runtime.params import refuse_not_allowed
 
 
-def initial(model: Graph, data: Sequence[Any], key: Any = None) -> tuple[Any, ...]:
+def initial(model: Graph, sites: ParamSites, data: Sequence[Any], key: Any = None) -> tuple[Any, ...]:
     """The arrays of the params' initial values.
 
     Args:
         model: the model graph.
+        sites: its `param` sites.
         data: its data arrays.
         key: a random key for the values that are drawn; each site gets one of its own.
     """
     _refuse_random(model)
-    drawn = inputs(model, Input.KEY)
-
-    def starts(data: Sequence[Any], keys: Any) -> tuple[Any, ...]:
-        given = dict(zip(inputs(model, Input.DATA), data, strict=True)) | dict(zip(drawn, keys, strict=True))
-        return tuple(jnp.asarray(x) for x in evaluate(model, given, model.of(Param)))
-
+    n = len(inputs(model, Input.KEY))
+    start = partial(starts, model)
     # a network's draws would be a compilation each; numbers need none
-    values = jax.jit(starts)(data, jax.random.split(key, len(drawn))) if drawn else starts(data, ())
-    require_allowed(model, values, "starts at", ModelError)
+    values = jax.jit(start)(data, jax.random.split(key, n)) if n else start(data, ())
+    require_allowed(model, sites, values, "starts at", ModelError)
     return values
+
+
+def starts(model: Graph, data: Sequence[Any], keys: Any) -> tuple[Any, ...]:
+    """The initial values, of which each that is drawn has a key."""
+    given = dict(zip(inputs(model, Input.DATA), data, strict=True))
+    given |= zip(inputs(model, Input.KEY), keys, strict=True)
+    return tuple(jnp.asarray(x) for x in evaluate(model, given, model.of(Param)))
 
 
 def _refuse_random(model: Graph) -> None:
@@ -53,9 +58,9 @@ def _refuse_random(model: Graph) -> None:
             )
 
 
-def require_allowed(model: Graph, values: Sequence[Any], how: str, error: type[PlaitError]) -> None:
+def require_allowed(model: Graph, sites: ParamSites, values: Sequence[Any], how: str, error: type[PlaitError]) -> None:
     """Raises where a param's value does not satisfy its constraint; looks at concrete numbers only."""
-    for node, op, value in zip(model.of(Param), model.ops(Param), values, strict=True):
+    for site, node, op, value in zip(sites.arrays, model.of(Param), model.ops(Param), values, strict=True):
         constraint = rebuild(op.constraint, ())
         if not isinstance(constraint, constraints.Constraint):
             got = getattr(constraint, "__name__", repr(constraint))
@@ -64,12 +69,13 @@ def require_allowed(model: Graph, values: Sequence[Any], how: str, error: type[P
             )
         if is_tracer(value) or not jnp.issubdtype(value.dtype, np.number):
             continue
-        value = np.asarray(value)
-        inside = np.asarray(constraint(value)) & (not np.iscomplexobj(value) or constraint is constraints.complex)
-        if not inside.all():
-            got = shown(value[~inside].flat[:1] if inside.shape == value.shape else value)
-            allowed = in_words(constraint)
-            raise error(f"param {op.name!r}{op.path} {how} {got}, outside its constraint ({allowed})", node.loc)
+        refuse_not_allowed(site, np.asarray(value), np.asarray(allowed(constraint, np.asarray(value))), how, error)
+
+
+def allowed(constraint: Any, value: Any) -> Any:
+    """Where a value satisfies a constraint; a complex number none but that of complex numbers."""
+    is_complex = jnp.issubdtype(value.dtype, np.complexfloating)
+    return constraint(value) & (not is_complex or constraint is constraints.complex)
 
 
 def constraints_of(model: Graph) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from plait.ir.errors import ValueNamesError
+from plait.compiler.refused_data import shown
+from plait.ir.errors import PlaitError, ValueNamesError
 from plait.runtime.description import ParamArray, ParamSites
 from plait.runtime.given import in_dtype, numbers
 from plait.runtime.names import require_dict, unknown_names
@@ -36,6 +38,23 @@ def unpacked(sites: ParamSites, given: Mapping[str, Any], default: Sequence[Any]
     return tuple(_leaf(site, leaves, fallback) for site, fallback in zip(sites.arrays, defaults, strict=True))
 
 
+def refuse_not_allowed(
+    site: ParamArray, value: np.ndarray, inside: np.ndarray, how: str, error: type[PlaitError]
+) -> None:
+    """Raises where a value does not satisfy its constraint.
+
+    Args:
+        site: of the value.
+        value: on the host.
+        inside: where it satisfies the constraint.
+        how: the value came there.
+        error: what to raise.
+    """
+    if not inside.all():
+        got = shown(value[~inside].flat[:1] if inside.shape == value.shape else value)
+        raise error(f"param {site.name!r}{site.path} {how} {got}, outside its constraint ({site.allowed})", site.loc)
+
+
 def _leaves(name: str, tree: Any, size: int) -> list[Any]:
     if size == 1 and isinstance(tree, (list, tuple)):
         tree = numbers(tree, f"the value of param {name!r}")
@@ -55,4 +74,4 @@ def _leaf(site: ParamArray, leaves: Mapping[str, Any], default: Any) -> Any:
     return in_dtype(value, site.type.dtype, what)
 
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["packed", "refuse_not_allowed", "unpacked"]

@@ -302,11 +302,11 @@ class Program:
 
     def initial_params(self, data: Sequence[Any], key: Any = None) -> tuple[Any, ...]:
         """The arrays of the params' initial values, the random ones drawn with a key."""
-        return param_values.initial(self.model, data, key)
+        return param_values.initial(self.model, self.description.params, data, key)
 
     def require_params(self, arrays: Sequence[Any]) -> None:
         """Raises ValueNamesError where a param's value does not satisfy its constraint."""
-        param_values.require_allowed(self.model, arrays, "is given as", ValueNamesError)
+        param_values.require_allowed(self.model, self.description.params, arrays, "is given as", ValueNamesError)
 
     def transformed_params(self, given: Mapping[str, Any], inverse: bool) -> dict[str, Any]:
         """Params by site moved onto their constraints, or back."""

@@ -1,0 +1,143 @@
+"""Reads a saved model: checks that it is whole and fits this process; its functions are read as they are asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import export
+
+from plait.compiler.explanation import Explanation
+from plait.ir.errors import ArtifactError
+from plait.ir.records import from_data
+from plait.runtime.artifact.arrays import read_arrays
+from plait.runtime.artifact.container import read
+from plait.runtime.artifact.manifest import FunctionRecord, Known, Manifest, structure_of
+from plait.runtime.description import Description
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """The content of a file, taken apart as far as it is asked for.
+
+    Attributes:
+        path: of the file.
+        manifest: what the file says of itself.
+        arrays: on the host.
+        members: the others, as bytes.
+    """
+
+    path: Path
+    manifest: Manifest
+    arrays: list[np.ndarray]
+    members: Mapping[str, bytes]
+
+    @cached_property
+    def about(self) -> Description:
+        """What the model says of itself."""
+        about, trees = self.manifest.about, self.manifest.trees
+        structures = {name: structure_of(tree) for name, tree in trees.items()}
+        static = {name: AsWritten(text) for name, text in self.manifest.static.items()}
+        return replace(about, params=replace(about.params, trees=structures), data=replace(about.data, static=static))
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """The explain report."""
+        return Explanation.from_json(_parsed(self.members["explanation"], "explanation"))
+
+    @cached_property
+    def graphs(self) -> dict[str, Any]:
+        """The graphs as JSON: "traced" and "density"."""
+        found: dict[str, Any] = _parsed(self.members["graph"], "graph")
+        return found
+
+    def function(self, name: str) -> Callable[..., Any]:
+        """An exported function, with the arrays that it closes over."""
+        if name not in self._called:
+            record, start = self._places[name]
+            found = export.deserialize(bytearray(self.members["functions"][start : start + record.size]))
+            constants = [jax.numpy.asarray(self.arrays[i]) for i in record.constants]
+            self._called[name] = lambda *arguments: found.call(constants, *arguments)
+        return self._called[name]
+
+    def known(self, records: tuple[Known, ...]) -> tuple[Any, ...]:
+        """What is known of the saved data."""
+        values = [tuple(jax.numpy.asarray(self.arrays[i]) for i in record.arrays) for record in records]
+        return tuple(v if record.is_tuple else v[0] for v, record in zip(values, records, strict=True))
+
+    @cached_property
+    def _called(self) -> dict[str, Callable[..., Any]]:
+        return {}
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[FunctionRecord, int]]:
+        places, start = {}, 0
+        for record in self.manifest.functions:
+            places[record.name] = record, start
+            start += record.size
+        return places
+
+
+class AsWritten:
+    """An argument that is part of the program: only its text is saved, so nothing else equals it but the same text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return repr(other) == self.text
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def open_saved(path: Path) -> Saved:
+    """A file that is whole and fits this process.
+
+    Raises:
+        ArtifactError: it is damaged, of another format, precision or platform.
+        OSError: it can't be read.
+    """
+    members = read(path)
+    manifest = from_data(Manifest, _parsed(members["manifest"], "manifest"), "the manifest")
+    _require_process(path, manifest)
+    sizes = [f.size for f in manifest.functions]
+    if sum(sizes) != len(members["functions"]) or any(size < 0 for size in sizes):
+        raise ArtifactError(f"{path}: the functions have other sizes than the manifest says")
+    return Saved(path, manifest, read_arrays(manifest.arrays, members["arrays"]), members)
+
+
+def _require_process(path: Path, manifest: Manifest) -> None:
+    x64 = bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
+    if manifest.x64 and not x64:
+        raise ArtifactError(
+            f"{path} was compiled in float64, and this process computes in float32: switch on jax_enable_x64, or "
+            "compile it in float32"
+        )
+    platform = _PLATFORMS.get(jax.default_backend(), jax.default_backend())
+    if platform not in manifest.platforms:
+        raise ArtifactError(
+            f"{path} was saved for {', '.join(manifest.platforms)}, and this process runs on {platform}: save it with "
+            f"platforms=({platform!r},)"
+        )
+
+
+_PLATFORMS = {"gpu": "cuda"}
+
+
+def _parsed(member: bytes, name: str) -> Any:
+    try:
+        return json.loads(member)
+    except (ValueError, RecursionError) as e:
+        raise ArtifactError(f"the saved model's {name} is no JSON: {e}") from None
+
+
+__all__ = ["Saved", "open_saved"]

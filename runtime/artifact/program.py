@@ -1,0 +1,350 @@
+"""A program whose functions come from a file: what `runtime.program` is for one that was made from graphs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from plait.compiler.explanation import Explanation
+from plait.compiler.jax_compat import is_tracer
+from plait.compiler.kernels.cells import LayoutChangedError
+from plait.compiler.kernels.least_squares import NotFiniteError
+from plait.compiler.kernels.recipes import kernel_of
+from plait.compiler.refused_data import Asked, refuse_where_not
+from plait.ir.errors import ArtifactError, DataError, ModelError, ValueNamesError
+from plait.ir.parts import Part
+from plait.runtime.artifact.calling import (
+    Density,
+    any_axes,
+    at_one,
+    over_points,
+    pulled_back,
+    with_derivative,
+    without_derivative,
+)
+from plait.runtime.artifact.load import Saved
+from plait.runtime.artifact.manifest import KernelRecord, ProgramRecord
+from plait.runtime.artifact.parts import NAMES, ON_ROWS, UNSCALED
+from plait.runtime.description import Description
+from plait.runtime.params import packed, refuse_not_allowed, unpacked
+from plait.runtime.tempered import Density as Both
+from plait.runtime.tempered import Tempered
+
+Arrays = Sequence[Any]
+Jitted = Callable[..., Any]
+BATCH = 64  # draws whose terms are computed side by side
+
+
+class LoadedProgram:
+    """The whole of a saved model, or a part of its density.
+
+    Args:
+        saved: the file.
+        name: of the program in it.
+    """
+
+    def __init__(self, saved: Saved, name: str) -> None:
+        self.saved = saved
+        self.name = name
+
+    @property
+    def description(self) -> Description:
+        """What it says of itself."""
+        return self.saved.about
+
+    @property
+    def _record(self) -> ProgramRecord:
+        return self.saved.manifest.programs[self.name]
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        return self.saved.function(f"{self.name}/{name}")
+
+    # -- data -------------------------------------------------------------------------------------------
+
+    def prepared(self, data: Arrays) -> tuple[LoadedProgram, tuple[Any, ...]]:
+        """The program that fits the data, and what it knows of them, after they have been checked.
+
+        Data that do not fit the statistics of the host are evaluated row by row; so are data that jax is tracing.
+
+        Raises:
+            DataError: the data contradict the model.
+        """
+        if any(map(is_tracer, data)):
+            program = self._on_rows if self._record.kernels else self
+            return program, program._assembled(data, program._computed(data), [])
+        if self._is_saved(data):
+            return self, self.saved.known(self._record.known)
+        with jax.ensure_compile_time_eval():
+            computed = self._computed(data)
+            self._require(computed)
+            try:
+                return self, self._assembled(data, computed, self._statistics(data, computed))
+            except LayoutChangedError:
+                return self._on_rows.prepared(data)
+
+    def _is_saved(self, data: Arrays) -> bool:
+        own = [self.saved.arrays[i] for i in self.saved.manifest.data]
+        return all(x is y for x, y in zip(data, own, strict=True))
+
+    @property
+    def _on_rows(self) -> LoadedProgram:
+        return LoadedProgram(self.saved, ON_ROWS + self.name)
+
+    @cached_property
+    def _computed(self) -> Jitted:
+        computed = without_derivative(over_points(self._function("computed"), 0), "data")
+        return jax.jit(lambda data: computed(tuple(data)))
+
+    @cached_property
+    def _assembled(self) -> Jitted:
+        return jax.jit(without_derivative(over_points(self._function("assembled"), 0), "data"))
+
+    def _require(self, computed: Arrays) -> None:
+        if not self._record.checks:
+            return
+        found = jax.jit(self._function("conditions"))(computed)
+        for holds, check in zip(found, self._record.checks, strict=True):
+            asked = Asked(check.message, check.event_ndim, check.loc)
+            refuse_where_not(np.asarray(holds), np.asarray(computed[check.value]), asked, self.description.families)
+
+    def _statistics(self, data: Arrays, computed: Arrays) -> list[tuple[Any, ...]]:
+        return [self._statistic(record, data, computed) for record in self._record.kernels]
+
+    def _statistic(self, record: KernelRecord, data: Arrays, computed: Arrays) -> tuple[Any, ...]:
+        places = {"data": data, "computed": computed, "array": self.saved.arrays}
+        arguments = [np.asarray(places[source.kind][source.index]) for source in record.sources]
+        try:
+            found = kernel_of(json.loads(record.recipe))(*arguments)
+        except NotFiniteError as e:
+            names = ", ".join(map(repr, record.data))
+            raise DataError(f"site {record.site!r}: data {names} make {e}", record.loc) from None
+        return tuple(jnp.asarray(np.asarray(x, t.dtype)) for x, t in zip(found, record.results, strict=True))
+
+    def uses(self, function: str) -> tuple[int, ...]:
+        """The places, among what `prepared` knows of data, of what a function reads."""
+        return self._record.uses[function]
+
+    @cached_property
+    def observed(self) -> Jitted:
+        """Of (data, params)."""
+        return jax.jit(self._function("observed"))
+
+    # -- the flat vector --------------------------------------------------------------------------------
+
+    @cached_property
+    def density(self) -> Density:
+        """The log density with its derivatives, not jitted."""
+        if self.description.no_density is not None:
+            raise self.description.no_density.error()
+        value, both, product = map(self._function, ("log_density", "log_density_and_grad", "hvp"))
+        return Density(
+            value, both, product, self._function("params_gradient") if self.description.params.arrays else None
+        )
+
+    @cached_property
+    def log_density(self) -> Jitted:
+        """Of (known, params, z)."""
+        return jax.jit(self.density.log_density)
+
+    @cached_property
+    def log_density_and_grad(self) -> Jitted:
+        """Of (known, params, z)."""
+        return jax.jit(self.density.log_density_and_grad)
+
+    @cached_property
+    def hessian(self) -> Jitted:
+        """Of (known, params, z)."""
+        return jax.jit(self.density.hessian)
+
+    @cached_property
+    def hvp(self) -> Jitted:
+        """Of (known, params, z, v)."""
+        return jax.jit(self.density.hvp)
+
+    @cached_property
+    def values(self) -> Jitted:
+        """Of (known, params, z), with any leading axes of z."""
+        return jax.jit(any_axes(pulled_back(self._function("values"), self._function("values_pulled_back"))))
+
+    @cached_property
+    def deterministics(self) -> Jitted:
+        """Of (known, params, z), with any leading axes of z."""
+        both = self._function("deterministics"), self._function("deterministics_pulled_back")
+        return jax.jit(any_axes(pulled_back(*both)))
+
+    @cached_property
+    def start(self) -> Jitted:
+        """Of (known, params, keys)."""
+        start = jax.jit(over_points(self._function("start"), 1))
+        return lambda known, params, keys: start(known, params, self._key_data(keys))
+
+    # -- constrained values -----------------------------------------------------------------------------
+
+    @cached_property
+    def log_joint(self) -> Jitted:
+        """Of (known, params, values)."""
+        return jax.jit(with_derivative(self._function("log_joint"), self._function("log_joint_and_grad")))
+
+    @cached_property
+    def terms(self) -> Jitted:
+        """Of (known, params, values)."""
+        return jax.jit(self._terms)
+
+    @cached_property
+    def _terms(self) -> Callable[..., Any]:
+        return at_one(over_points(self._function("terms"), 1), 1)
+
+    @cached_property
+    def terms_of_draws(self) -> Jitted:
+        """Of (known, params, values stacked n times)."""
+
+        def many(known: Any, params: Any, values: Any) -> Any:
+            return jax.lax.map(partial(self._terms, known, params), values, batch_size=BATCH)
+
+        return jax.jit(many)
+
+    def unconstrain(self, data: Arrays, params: Arrays, values: Arrays, axes: int) -> Any:
+        """Of (data, params, values), with the same leading axes of all values, as many as `axes` says."""
+        lead = jnp.shape(values[0])[:axes] if values else ()
+        flat = tuple(jnp.reshape(x, (-1, *jnp.shape(x)[axes:])) for x in values)
+        return jnp.reshape(self._unconstrain(tuple(data), tuple(params), flat), (*lead, -1))
+
+    @cached_property
+    def _unconstrain(self) -> Jitted:
+        return jax.jit(over_points(self._function("unconstrain"), 1))
+
+    # -- draws ------------------------------------------------------------------------------------------
+
+    def sample(self, data: Arrays, params: Arrays, keys: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Of (data, params, keys (n,), given values stacked n times)."""
+        numbers, n = self._key_data(keys), len(keys)
+        whole = {name: self._given(name, given.get(name), n) for name in self.description.sites}
+        return self._sample(tuple(data), tuple(params), numbers, whole)
+
+    @cached_property
+    def _sample(self) -> Jitted:
+        return jax.jit(over_points(self._function("sample"), 2))
+
+    def _given(self, name: str, value: Any, n: int) -> Any:
+        """A site's value and which of its elements are given; of a site that can't be drawn the value alone."""
+        dtype = self.saved.manifest.drawn[name]
+        shape = (n, *self.description.sites[name])
+        if name in self.saved.manifest.given_always:
+            if value is None or isinstance(value, tuple):
+                loc = self.description.lines.get(name)
+                raise ModelError(f"site {name!r} has no draws; give its value, or sample the posterior", loc)
+            return jnp.asarray(value, dtype)
+        if value is None:
+            return jnp.zeros(shape, dtype), jnp.zeros(shape, bool)
+        value, counts = value if isinstance(value, tuple) else (value, jnp.ones(shape, bool))
+        return jnp.asarray(value, dtype), counts
+
+    def _key_data(self, keys: Any) -> Any:
+        if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+            return keys
+        impl = str(jax.random.key_impl(keys))
+        if impl != self.saved.manifest.key_impl:
+            raise ArtifactError(
+                f"the model was saved for keys of {self.saved.manifest.key_impl}, and this one is of {impl}: take "
+                f"jax.random.key(seed, impl={self.saved.manifest.key_impl!r})"
+            )
+        return jax.random.key_data(keys)
+
+    @cached_property
+    def prior_transform(self) -> Jitted:
+        """Of (data, params, u), with any leading axes of u."""
+        if self.saved.manifest.no_prior_transform is not None:
+            raise self.saved.manifest.no_prior_transform.error()
+        return jax.jit(any_axes(over_points(self._function("prior_transform"), 1)))
+
+    # -- params -----------------------------------------------------------------------------------------
+
+    def initial_params(self, data: Arrays, key: Any = None) -> tuple[Any, ...]:
+        """The arrays of the params' initial values, the random ones drawn with a key."""
+        if not self.description.params.arrays:
+            return ()
+        n = self.saved.manifest.param_keys
+        keys = jax.random.split(key, n) if n else jnp.zeros((0, 2), jnp.uint32)
+        return tuple(jax.jit(self._function("initial_params"))(tuple(data), self._key_data(keys)))
+
+    def require_params(self, arrays: Arrays) -> None:
+        """Raises ValueNamesError where a param's value does not satisfy its constraint."""
+        if any(map(is_tracer, arrays)) or not arrays:
+            return
+        inside = jax.jit(self._function("params_allowed"))(tuple(arrays))
+        for site, value, holds in zip(self.description.params.arrays, arrays, inside, strict=True):
+            refuse_not_allowed(site, np.asarray(value), np.asarray(holds), "is given as", ValueNamesError)
+
+    def transformed_params(self, given: Mapping[str, Any], inverse: bool) -> dict[str, Any]:
+        """Params by site moved onto their constraints, or back; what the model does not read stays as it is."""
+        sites = self.description.params
+        default = [np.ones(site.type.shape, site.type.dtype) for site in sites.arrays]
+        arrays = unpacked(sites, given, default)
+        name = "params_unconstrained" if inverse else "params_constrained"
+        moved = packed(sites, jax.jit(self._function(name))(arrays))
+        return {name: moved[name] for name in given}
+
+    # -- other programs ---------------------------------------------------------------------------------
+
+    def of(self, part: Part, data: Arrays | None) -> LoadedProgram:
+        """The program whose log density is a part of this one's."""
+        rows = ON_ROWS if self.name.startswith(ON_ROWS) else ""
+        name = NAMES[part]
+        return self._other(rows + name if rows + name in self.saved.manifest.programs else name)
+
+    @property
+    def unscaled(self) -> LoadedProgram:
+        """The program in which each observation counts once."""
+        return self._other(UNSCALED)
+
+    def _other(self, name: str) -> LoadedProgram:
+        return self._others.setdefault(name, LoadedProgram(self.saved, name))
+
+    @cached_property
+    def _others(self) -> dict[str, LoadedProgram]:
+        return {}
+
+    def tempered(self, prior: LoadedProgram, likelihood: LoadedProgram) -> Tempered:
+        """The functions of both, prior + beta · likelihood."""
+        parts = (Both(p.density.log_density, p.density.log_density_and_grad) for p in (prior, likelihood))
+        return self._tempered.setdefault((prior, likelihood), Tempered(*parts))
+
+    @cached_property
+    def _tempered(self) -> dict[tuple[LoadedProgram, LoadedProgram], Tempered]:
+        return {}
+
+    def freed(self, names: Collection[str]) -> NoReturn:
+        """Refuses: a file has no program in which observed sites are latent."""
+        raise ArtifactError(
+            f"a loaded model takes no values of observed sites, such as {sorted(names)[0]!r}: bind other data, or "
+            "compile the model from its source"
+        )
+
+    # -- looking ----------------------------------------------------------------------------------------
+
+    def explain(self, certificate: Any, data: Arrays | None) -> Explanation:
+        """What was evaluated when the model was saved."""
+        return self.saved.explanation
+
+    def find_nonfinite(self, *_: Any) -> NoReturn:
+        """Refuses: it looks into the graph."""
+        raise ArtifactError(
+            "find_nonfinite looks into the model's graph, which a loaded model has only as a picture: log_prob_terms "
+            "of its constrained values has each site's term, or compile the model from its source"
+        )
+
+    @property
+    def traced(self) -> NoReturn:
+        """Refuses, as `model`, `density_graph` and `history` do."""
+        raise ArtifactError("a loaded model has its graphs as JSON only: see graph_json")
+
+    model = density_graph = history = traced
+
+
+__all__ = ["LoadedProgram"]
