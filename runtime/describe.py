@@ -40,7 +40,7 @@ def describe(traced: Graph, model: Graph, with_supports: Graph, lowered: Lowered
         lowered.slots,
         None if lowered.log_density is not None else _no_density(with_supports),
         {op.name: op.type for op in lowered.graph.ops(Value)},
-        _supports(with_supports) if lowered.log_density is not None else {},
+        {op.name: in_words(op.support, ["…"] * op.n_leaves) for op in with_supports.ops(Value)},
         families,
         drawn_shapes(model),
         tuple(observed_names(model)),
@@ -71,10 +71,6 @@ def param_sites(model: Graph) -> ParamSites:
 def _allowed(op: Param) -> str:
     constraint = rebuild(op.constraint, ())
     return in_words(constraint) if isinstance(constraint, Constraint) else repr(constraint)  # `initial` refuses it
-
-
-def _supports(graph: Graph) -> dict[str, str]:
-    return {op.name: in_words(op.support, ["…"] * op.n_leaves) for op in graph.ops(Value)}
 
 
 def _no_density(graph: Graph) -> Refusal:

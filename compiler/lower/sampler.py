@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from plait.compiler.control_flow import named_nodes
 from plait.compiler.lower.ancestral import Walk
+from plait.compiler.staged import struct
 from plait.ir.errors import ModelError
 from plait.ir.graph import Graph
 from plait.ir.ops import Cond, Deterministic, Input, Observe, Param, Sample, Scan, Site, array, inputs
-from plait.ir.spec import rebuild
+from plait.ir.spec import Part, rebuild
 from plait.ir.types import Shape
 
 DrawingT = TypeVar("DrawingT", bound="_Drawing")
@@ -148,6 +150,23 @@ def _unless_given(name: str, dtype: Any, given: Mapping[str, Any], otherwise: Ca
         return jnp.asarray(given[name], dtype)
     value, counts = given[name]
     return jnp.where(counts, jnp.asarray(value, dtype), otherwise())
+
+
+def undrawn_sites(graph: Graph) -> list[str]:
+    """The sites of which there are no draws, such as improper priors: their values have to be given."""
+    found = []
+    for node in named_nodes(graph):
+        if isinstance(node.op, (Sample, Observe)) and (isinstance(node.op, Sample) or node.op.replicated):
+            leaves = [struct(array(a.type)) for a in node.op.leaves(node.args)]
+            try:
+                jax.eval_shape(_one_draw(node.op.dist), leaves)
+            except (NotImplementedError, ImportError):
+                found.append(node.op.name)
+    return found
+
+
+def _one_draw(dist: Part) -> Callable[[Sequence[Any]], Any]:
+    return lambda leaves: rebuild(dist, leaves).sample(jax.random.key(0))
 
 
 def drawn_shapes(graph: Graph, steps: Shape = ()) -> dict[str, Shape]:

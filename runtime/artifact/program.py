@@ -332,7 +332,7 @@ class LoadedProgram:
         """What was evaluated when the model was saved."""
         return self.saved.explanation
 
-    def find_nonfinite(self, *_: Any) -> NoReturn:
+    def find_nonfinite(self, *_: Any, **__: Any) -> NoReturn:
         """Refuses: it looks into the graph."""
         raise ArtifactError(
             "find_nonfinite looks into the model's graph, which a loaded model has only as a picture: log_prob_terms "
