@@ -29,7 +29,6 @@ from plait.ir.ops import Check, Input, Param, inputs
 from plait.ir.spec import rebuild
 from plait.runtime import param_values
 from plait.runtime.program import Program
-from plait.runtime.start import find_start
 
 Call = Callable[..., Any]
 Arrays = Sequence[Any]
@@ -149,7 +148,7 @@ def terms_function(program: Program, example: Example) -> Exportable:
 
 
 def space_functions(program: Program, example: Example) -> Iterator[Exportable]:
-    """Between the flat vector and constrained values, and where to start."""
+    """From the flat vector to constrained values."""
     lowered, z = program.lowered, example.points(program)
     for name, function in (("values", lowered.values), ("deterministics", lowered.deterministics)):
         assert function is not None
@@ -157,14 +156,12 @@ def space_functions(program: Program, example: Example) -> Iterator[Exportable]:
         yield Exportable(name, over(_of_z(function), 1), arguments)
         ct = jax.eval_shape(over(_of_z(function), 1), *arguments)
         yield Exportable(f"{name}_pulled_back", over(_pulled_back(_of_z(function)), 2), (*arguments, ct))
+
+
+def unconstrain_function(program: Program, example: Example) -> Exportable:
+    """From constrained values to the flat vector."""
     inverse = partial(unconstrained, program.graph_with_supports, program.description.dtype)
-    yield Exportable("unconstrain", over(inverse, 1), (example.data, example.params, example.values(program)))
-
-    def start(known: Any, params: Any, key: Any) -> Any:
-        both = jax.value_and_grad(partial(program.density, known, params))
-        return find_start(both, z.shape[1], z.dtype, jax.random.wrap_key_data(key))
-
-    yield Exportable("start", over(start, 1), (example.read(program, "log_density"), example.params, example.keys()))
+    return Exportable("unconstrain", over(inverse, 1), (example.data, example.params, example.values(program)))
 
 
 def drawing_functions(program: Program, example: Example, given_always: Sequence[str]) -> Iterator[Exportable]:
@@ -280,4 +277,5 @@ __all__ = [
     "space_functions",
     "terms_function",
     "typed",
+    "unconstrain_function",
 ]

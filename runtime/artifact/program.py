@@ -30,9 +30,10 @@ from plait.runtime.artifact.calling import (
 )
 from plait.runtime.artifact.load import Saved
 from plait.runtime.artifact.manifest import KernelRecord, ProgramRecord
-from plait.runtime.artifact.parts import NAMES, ON_ROWS, UNSCALED
+from plait.runtime.artifact.parts import NAMES, ON_ROWS, UNSCALED, WHOLE_MODEL
 from plait.runtime.description import Description
 from plait.runtime.params import packed, refuse_not_allowed, unpacked
+from plait.runtime.start import find_start
 from plait.runtime.tempered import Density as Both
 from plait.runtime.tempered import Tempered
 
@@ -64,6 +65,10 @@ class LoadedProgram:
 
     def _function(self, name: str) -> Callable[..., Any]:
         return self.saved.function(f"{self.name}/{name}")
+
+    def _of_data(self, name: str) -> Callable[..., Any]:
+        """A function of data, not of what is prepared: all programs have the same."""
+        return self.saved.function(f"{WHOLE_MODEL}/{name}")
 
     # -- data -------------------------------------------------------------------------------------------
 
@@ -133,7 +138,7 @@ class LoadedProgram:
     @cached_property
     def observed(self) -> Jitted:
         """Of (data, params)."""
-        return jax.jit(self._function("observed"))
+        return jax.jit(self._of_data("observed"))
 
     # -- the flat vector --------------------------------------------------------------------------------
 
@@ -181,8 +186,13 @@ class LoadedProgram:
     @cached_property
     def start(self) -> Jitted:
         """Of (known, params, keys)."""
-        start = jax.jit(over_points(self._function("start"), 1))
-        return lambda known, params, keys: start(known, params, self._key_data(keys))
+
+        def many(known: Any, params: Any, keys: Any) -> Any:
+            both = partial(self.density.log_density_and_grad, known, params)
+            dim = sum(slot.unconstrained.size for slot in self.description.slots)
+            return jax.vmap(partial(find_start, both, dim, self.description.dtype))(keys)
+
+        return jax.jit(many)
 
     # -- constrained values -----------------------------------------------------------------------------
 
@@ -217,7 +227,7 @@ class LoadedProgram:
 
     @cached_property
     def _unconstrain(self) -> Jitted:
-        return jax.jit(over_points(self._function("unconstrain"), 1))
+        return jax.jit(over_points(self._of_data("unconstrain"), 1))
 
     # -- draws ------------------------------------------------------------------------------------------
 
@@ -229,7 +239,7 @@ class LoadedProgram:
 
     @cached_property
     def _sample(self) -> Jitted:
-        return jax.jit(over_points(self._function("sample"), 2))
+        return jax.jit(over_points(self._of_data("sample"), 2))
 
     def _given(self, name: str, value: Any, n: int) -> Any:
         """A site's value and which of its elements are given; of a site that can't be drawn the value alone."""
@@ -261,7 +271,7 @@ class LoadedProgram:
         """Of (data, params, u), with any leading axes of u."""
         if self.saved.manifest.no_prior_transform is not None:
             raise self.saved.manifest.no_prior_transform.error()
-        return jax.jit(any_axes(over_points(self._function("prior_transform"), 1)))
+        return jax.jit(any_axes(over_points(self._of_data("prior_transform"), 1)))
 
     # -- params -----------------------------------------------------------------------------------------
 
@@ -271,13 +281,13 @@ class LoadedProgram:
             return ()
         n = self.saved.manifest.param_keys
         keys = jax.random.split(key, n) if n else jnp.zeros((0, 2), jnp.uint32)
-        return tuple(jax.jit(self._function("initial_params"))(tuple(data), self._key_data(keys)))
+        return tuple(jax.jit(self._of_data("initial_params"))(tuple(data), self._key_data(keys)))
 
     def require_params(self, arrays: Arrays) -> None:
         """Raises ValueNamesError where a param's value does not satisfy its constraint."""
         if any(map(is_tracer, arrays)) or not arrays:
             return
-        inside = jax.jit(self._function("params_allowed"))(tuple(arrays))
+        inside = jax.jit(self._of_data("params_allowed"))(tuple(arrays))
         for site, value, holds in zip(self.description.params.arrays, arrays, inside, strict=True):
             refuse_not_allowed(site, np.asarray(value), np.asarray(holds), "is given as", ValueNamesError)
 
@@ -287,7 +297,7 @@ class LoadedProgram:
         default = [np.ones(site.type.shape, site.type.dtype) for site in sites.arrays]
         arrays = unpacked(sites, given, default)
         name = "params_unconstrained" if inverse else "params_constrained"
-        moved = packed(sites, jax.jit(self._function(name))(arrays))
+        moved = packed(sites, jax.jit(self._of_data(name))(arrays))
         return {name: moved[name] for name in given}
 
     # -- other programs ---------------------------------------------------------------------------------

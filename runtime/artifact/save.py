@@ -36,6 +36,7 @@ from plait.runtime.artifact.exporting import (
     site_functions,
     space_functions,
     terms_function,
+    unconstrain_function,
 )
 from plait.runtime.artifact.manifest import (
     ArrayRecord,
@@ -121,13 +122,21 @@ def _parts(bound: Bound) -> Iterator[tuple[str, _Part]]:
         if part.program.lowered.kernels:
             on_rows = part.program.on_traced_data
             known = on_rows.lowered.prepare(bound._data)
-            yield ON_ROWS + name, replace(part, bound=replace(part.bound, _program=on_rows, _known=known))
+            functions = _of_known if name == WHOLE_MODEL else part.functions
+            yield ON_ROWS + name, _Part(replace(part.bound, _program=on_rows, _known=known), functions)
 
 
 def _of_whole(program: Program, example: Example) -> Iterator[Exportable]:
-    yield from site_functions(program, example)
+    yield from _of_known(program, example)
     yield from drawing_functions(program, example, undrawn_sites(program.model))
     yield from param_functions(program, example)
+    if program.description.no_density is None:
+        yield unconstrain_function(program, example)
+
+
+def _of_known(program: Program, example: Example) -> Iterator[Exportable]:
+    """What reads statistics of the data; the rest is the same with and without them."""
+    yield from site_functions(program, example)
     if program.description.no_density is None:
         yield from density_functions(program, example)
         yield from space_functions(program, example)
