@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,27 @@ class Saved:
         return found
 
     def function(self, name: str) -> Callable[..., Any]:
-        """An exported function, with the arrays that it closes over."""
+        """An exported function, with the arrays that it closes over; it is read when it is first called."""
+
+        def call(*arguments: Any) -> Any:
+            return self._read(name)(*arguments)
+
+        return call
+
+    def _read(self, name: str) -> Callable[..., Any]:
         if name not in self._called:
             record, start = self._places[name]
-            found = export.deserialize(bytearray(self.members["functions"][start : start + record.size]))
-            constants = [jax.numpy.asarray(self.arrays[i]) for i in record.constants]
-            self._called[name] = lambda *arguments: found.call(constants, *arguments)
+            blob = bytearray(self.members["functions"][start : start + record.size])
+            try:
+                found = export.deserialize(blob)
+            except ValueError as e:  # another version of its format
+                raise ArtifactError(
+                    f"{self.path} was written with jax {self.manifest.jax}, and jax {jax.__version__} can't read {name}: "
+                    f"{e}; save the model again with this version"
+                ) from e
+            with jax.ensure_compile_time_eval():  # a jit that calls it first would keep them to itself
+                constants = [jax.numpy.asarray(self.arrays[i]) for i in record.constants]
+            self._called[name] = partial(found.call, constants)
         return self._called[name]
 
     def known(self, records: tuple[Known, ...]) -> tuple[Any, ...]:

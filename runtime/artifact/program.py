@@ -19,15 +19,8 @@ from plait.compiler.kernels.recipes import kernel_of
 from plait.compiler.refused_data import Asked, refuse_where_not
 from plait.ir.errors import ArtifactError, DataError, ModelError, ValueNamesError
 from plait.ir.parts import Part
-from plait.runtime.artifact.calling import (
-    Density,
-    any_axes,
-    at_one,
-    over_points,
-    pulled_back,
-    with_derivative,
-    without_derivative,
-)
+from plait.runtime.artifact.calling import any_axes, at_one, over_points
+from plait.runtime.artifact.derivatives import Density, pulled_back, with_derivative, without_derivative
 from plait.runtime.artifact.load import Saved
 from plait.runtime.artifact.manifest import KernelRecord, ProgramRecord
 from plait.runtime.artifact.parts import NAMES, ON_ROWS, UNSCALED, WHOLE_MODEL

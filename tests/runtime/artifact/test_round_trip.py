@@ -1,5 +1,6 @@
 """A saved model is the compiled one: in a process without its source and NumPyro, on other data, in every sampler."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 import plait
 from plait.ir.errors import ArtifactError, DataError, ModelError, ValueNamesError
-from tests.models import MODELS, SCAN_MODELS, some
+from plait.runtime.artifact import save
+from tests.models import MODELS, SCAN_MODELS
 from tests.runtime.artifact import reader
 
 KEY = jax.random.key(3)
@@ -29,19 +31,39 @@ def saved(compiled, folder, name="m"):
     return path
 
 
-def test_every_model_is_the_same_without_its_source(tmp_path, float64):
-    """In one process for all, in which NumPyro can't be imported."""
+# Of most models a few functions are saved and compared, of some and in `.ci/matrix` of all every one.
+FEW = ("log_density", "log_density_and_grad", "values", "deterministics", "terms")
+COMPARED = ("values", "both", "terms")
+EVERY = [*MODELS, *SCAN_MODELS]
+WHOLLY = EVERY if os.environ.get("PLAIT_EVERY_MODEL") else [m for m in EVERY if m.name in ("radon", "empirical_bayes")]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_model_is_the_same_without_its_source(part, tmp_path, float64, monkeypatch):
+    """In a process in which neither NumPyro nor the models can be imported."""
+    of_whole = save._of_whole
+    monkeypatch.setattr(save, "_of_whole", lambda *args: (f for f in of_whole(*args) if f.name in FEW))
+    monkeypatch.setattr(save, "PARTS", {})
+    require_same([m for m in EVERY if m not in WHOLLY][part::4], tmp_path, COMPARED)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_whole_files_are_the_same_without_their_source(part, tmp_path, float64):
+    require_same(WHOLLY[part::2], tmp_path, None)
+
+
+def require_same(models, folder, names):
     wanted = {}
-    for model in some([*MODELS, *SCAN_MODELS]):
-        data = model.args(np.float64)
-        compiled = plait.compile(model.bind(plait), **data)
+    for model in models:
+        compiled = plait.compile(model.bind(plait), **model.args(np.float64))
         if compiled.has_random_params:
             compiled = compiled.with_params(compiled.init_param_values(KEY))
-        path = saved(compiled, tmp_path, model.name)
-        wanted[path] = reader.found(compiled, reader.point(compiled))
+        path = saved(compiled, folder, model.name)
+        wanted[path] = reader.found(compiled, reader.point(compiled), names)
     environment = {"JAX_ENABLE_X64": "1", "PYTHONPATH": str(ROOT), "PATH": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, reader.__file__, *map(str, wanted)]
-    done = subprocess.run(command, check=False, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    environment["XLA_FLAGS"] = os.environ["XLA_FLAGS"]
+    command = [sys.executable, reader.__file__, ",".join(names or ()), *map(str, wanted)]
+    done = subprocess.run(command, check=False, env=environment, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for path, results in wanted.items():
         found = dict(np.load(f"{path}.npz"))
@@ -103,7 +125,10 @@ def test_functions_go_through_jaxs_transformations(both, float64):
         steps = jax.lax.scan(lambda z, _: (z + 1e-3 * jax.grad(f)(z), f(z)), z[0, 0], length=4)[1]
         pulled = jax.grad(lambda z: model.constrain(z)["tau"])(z[0, 0])
         along = jax.grad(lambda mu: model.log_joint({"mu": mu, "tau": 2.0, "theta": Y / 2}))(1.0)
-        return values, gradients, steps, jax.vmap(jax.hessian(f))(z[0]), jax.vmap(model.hessian)(z[0]), pulled, along
+        direction = jnp.arange(1.0, model.dim + 1)
+        twice_back = jax.vmap(jax.grad(lambda z: jax.grad(f)(z) @ direction))(z[0])
+        hessians = [jax.vmap(h)(z[0]) for h in (jax.hessian(f), jax.jacrev(jax.grad(f)), model.hessian)]
+        return values, gradients, steps, hessians, twice_back, pulled, along
 
     same(twice(loaded), twice(compiled))
 
