@@ -73,8 +73,8 @@ class Saved:
                 found = export.deserialize(blob)
             except ValueError as e:  # another version of its format
                 raise ArtifactError(
-                    f"{self.path} was written with jax {self.manifest.jax}, and jax {jax.__version__} can't read {name}: "
-                    f"{e}; save the model again with this version"
+                    f"{self.path} was written with jax {self.manifest.jax}, and jax {jax.__version__} can't read "
+                    f"{name}: {e}; save the model again with this version"
                 ) from e
             with jax.ensure_compile_time_eval():  # a jit that calls it first would keep them to itself
                 constants = [jax.numpy.asarray(self.arrays[i]) for i in record.constants]

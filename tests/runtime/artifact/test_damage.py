@@ -1,4 +1,4 @@
-"""A damaged file is refused by one typed error, wherever the damage is: nothing is parsed before the digest is right."""
+"""Damage anywhere in a file is the same typed error: nothing is parsed before the digest is right."""
 
 import hashlib
 import json
