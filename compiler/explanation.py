@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from plait.compiler.certificate import Certificate
+from plait.compiler.cost_analysis import CostAnalysis
 from plait.compiler.report import Report
 from plait.ir.types import Loc
 
@@ -64,6 +65,7 @@ class Explanation(Report):
         passes: (pass, nodes after it, operations).
         certificate: of ``check=``.
         notes: what kept sites of one loop apart, or a loop from being traced once; what was made stable.
+        cost_analysis: what XLA says of the compiled function, where it was asked.
     """
 
     schema: ClassVar[str] = "plait.explanation/1"
@@ -73,6 +75,7 @@ class Explanation(Report):
     passes: tuple[tuple[str, int, int], ...]
     certificate: Certificate | None = None
     notes: tuple[str, ...] = ()
+    cost_analysis: CostAnalysis | None = None
 
     def __rich__(self) -> Group:
         parts: list[Any] = [Text(_totals(self.terms)), _term_table(self.terms)]
@@ -84,6 +87,8 @@ class Explanation(Report):
             c = self.certificate
             whole = f"; not taken apart: {', '.join(c.whole)}" if c.whole else ""
             parts.append(Text(f"checked: {len(c.rows)} comparisons, worst relative error {c.worst:.1e}{whole}"))
+        if self.cost_analysis is not None:
+            parts.append(Text(str(self.cost_analysis)))
         return Group(*parts)
 
 

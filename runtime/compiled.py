@@ -19,18 +19,17 @@ from plait.ir.types import Shape
 from plait.runtime.bound import Params
 from plait.runtime.boundary import given_sites
 from plait.runtime.data import rebound_arrays
-from plait.runtime.densities import Densities
 from plait.runtime.given import cube_points, draws_shape, one_key
 from plait.runtime.params import packed
 from plait.runtime.progress import OnProgress, Progress, reporting
+from plait.runtime.stages import Stages
 from plait.runtime.start import RADIUS, TRIES
 
 if TYPE_CHECKING:
-    from plait.compiler.explanation import Explanation
     from plait.ir.graph import Graph
 
 
-class CompiledModel(Densities):
+class CompiledModel(Stages):
     """A model compiled to its log density and its sampler, bound to data. Immutable; `bind` makes another.
 
     All densities are in nats, pure, and usable inside jit, vmap, grad and scan. Values are given and returned
@@ -213,11 +212,6 @@ class CompiledModel(Densities):
     def history(self) -> tuple[tuple[str, Graph], ...]:
         """(pass, graph after it), the first one ("trace", graph)."""
         return self._program.history
-
-    def explain(self) -> Explanation:
-        """What you wrote, what is evaluated, at which cost, and why rows were not fused; print it."""
-        data = None if any(map(is_tracer, self._data)) else self._data
-        return self._program.explain(self.certificate, data)
 
     # -- files ------------------------------------------------------------------------------------------
 

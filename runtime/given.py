@@ -126,8 +126,8 @@ def one_key(key: Any) -> Any:
     raise SiteTypeError(f"the key must be one jax random key, such as jax.random.key(0), got {got}")
 
 
-def draws_shape(shape: Any) -> Shape:
-    """The shape of independent draws, given as an integer or integers.
+def draws_shape(shape: Any, what: str = "the shape of draws") -> Shape:
+    """The shape of independent draws, or of `what`, given as an integer or integers.
 
     Raises:
         SiteTypeError: it is something else.
@@ -137,7 +137,7 @@ def draws_shape(shape: Any) -> Shape:
     except TypeError:
         sizes = (-1,)
     if any(n < 0 for n in sizes):
-        raise SiteTypeError(f"the shape of draws is an integer or a tuple of integers, none negative, got {shape!r}")
+        raise SiteTypeError(f"{what} is an integer or a tuple of integers, none negative, got {shape!r}")
     return sizes
 
 

@@ -21,8 +21,10 @@ import pytest
 import plait
 from plait import ArtifactError
 from plait.compiler.certificate import Certificate, Row
+from plait.compiler.cost_analysis import CostAnalysis
 from plait.compiler.explanation import Explanation
 
+COST = CostAnalysis("log_density_and_grad", "cpu", 1234567, 8, 90, 7, 6, 0, 41, 0, 0)
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "<script> \"quoted\" 'é 模型'"
 
@@ -40,7 +42,8 @@ def explained():
     found = plait.compile(model, group, y).explain()
     assert any(t.evaluated for t in found.terms)
     certificate = plait.compile(lambda: plait.sample("x", dist.HalfNormal(1.0)), check=1).certificate
-    return replace(found, certificate=certificate, notes=("kept apart: …", *(str(i) for i in range(12))))
+    notes = ("kept apart: …", *(str(i) for i in range(12)))
+    return replace(found, certificate=certificate, notes=notes, cost_analysis=COST)
 
 
 @pytest.fixture
@@ -57,6 +60,32 @@ def test_a_certificate_goes_with_it(explained, data):
     alone = Certificate.from_json(json.loads(json.dumps(certificate.to_json(), allow_nan=False)))
     assert alone == back.certificate == certificate
     assert str(alone) == str(certificate)
+
+
+def test_the_last_line_is_what_xla_says(explained, data):
+    words = " ".join(str(explained).splitlines()[-2:])
+    assert words == (
+        "XLA on cpu, log_density_and_grad: 1,234,567 flops, 8 transcendentals, 90 bytes accessed, "
+        "7 bytes of arguments, 6 of results, 0 of temporaries, 41 instructions"
+    )
+    assert Explanation.from_json(data).cost_analysis == COST
+
+
+def test_what_xla_does_not_say_is_null_and_not_printed():
+    unknown = CostAnalysis("log_joint", "tpu", None, None, None, 7, None, None, None, None, None)
+    nothing = replace(unknown, argument_bytes=None)
+    assert str(unknown) == "XLA on tpu, log_joint: 7 bytes of arguments"
+    assert str(nothing) == "XLA on tpu, log_joint: no figures"
+    data = json.loads(json.dumps(Explanation((), (), cost_analysis=unknown).to_json(), allow_nan=False))
+    assert data["cost_analysis"]["flops"] is None
+    assert Explanation.from_json(data).cost_analysis == unknown
+
+
+def test_operations_that_xla_does_not_count_are_said():
+    looping = replace(COST, loops=2, library_calls=1)
+    assert str(looping).endswith(
+        "instructions; bodies of loops (2) count once; the work of library calls (1) may not count"
+    )
 
 
 def test_a_broken_certificate_has_infinite_errors():
@@ -150,11 +179,17 @@ def test_every_lost_field_and_every_null_is_noticed(data):
             without(damaged, *path)
             with pytest.raises(ArtifactError):
                 Explanation.from_json(damaged)
-        if path[-1] not in ("loc", "certificate"):  # which may be null
+        if not may_be_null(path):
             damaged = copy.deepcopy(data)
             put(damaged, None, *path)
             with pytest.raises(ArtifactError):
                 Explanation.from_json(damaged)
+
+
+def may_be_null(path):
+    if path[:-1] == ("cost_analysis",):
+        return path[-1] not in ("function", "platform")
+    return path[-1] in ("loc", "certificate", "cost_analysis")
 
 
 def places_of(data, path=()):

@@ -14,6 +14,7 @@ import pytest
 
 import plait
 from plait.compiler.certificate import Certificate, Row
+from plait.compiler.cost_analysis import CostAnalysis
 from plait.compiler.explanation import Explanation, Term
 from plait.ir.graph import Graph
 from plait.ir.sites import site_lines
@@ -108,6 +109,6 @@ def fields_of_tables() -> Iterator[str]:
             yield from (name.strip(" `") for name in line.split("|")[1].split(","))
 
 
-@pytest.mark.parametrize("cls", [Explanation, Term, Certificate, Row, Loc])
+@pytest.mark.parametrize("cls", [Explanation, Term, CostAnalysis, Certificate, Row, Loc])
 def test_every_field_of_an_explanation_is_documented(cls: type) -> None:
     assert {f.name for f in dataclasses.fields(cls)} <= documented()
