@@ -86,9 +86,10 @@ class Stages(Densities):
 def cost_of(function: str, stage: jax.stages.Compiled) -> CostAnalysis:
     """What XLA says of a compiled function, as far as its backend does."""
     costs, memory, opcodes = _costs(stage), stage.memory_analysis(), _opcodes(stage)
+    (device, *_) = jax.tree.leaves(stage.output_shardings)[0].device_set
     return CostAnalysis(
         function,
-        jax.default_backend(),
+        device.platform,
         costs.get("flops"),
         costs.get("transcendentals"),
         costs.get("bytes accessed"),
