@@ -31,9 +31,10 @@ def rows(x, y=None):
 
 def small(y):
     x = plait.sample("x", dist.HalfNormal(1.0))
-    plait.sample("y", dist.StudentT(4.0, x, 1.0), obs=y)
+    plait.sample("y", dist.StudentT(4.0, x * WEIGHTS, 1.0), obs=y)
 
 
+WEIGHTS = np.array([1.0, 0.5, 2.0, 1.5, -1.0, 3.0])  # the model closes over it, so a file holds it beside the code
 X = np.linspace(-1.0, 1.0, 6)
 Y = np.array([0.3, -1.2, 0.8, 2.0, 0.1, -0.4])
 Z = np.array([0.4, -0.3, 1.1, 0.2, -0.6])
@@ -105,6 +106,7 @@ def test_functions_of_a_loaded_model(both, float64):
     same(computed(loaded, "log_density_and_grad", z), compiled.log_density_and_grad(z))
     same(computed(loaded, "log_density", z, propto=True), compiled.log_density(z, propto=True))
     same(computed(loaded, "hvp", z, z), compiled.hvp(z, z))
+    same(loaded.log_density_and_grad(z), compiled.log_density_and_grad(z))  # nothing of the stage's trace was kept
     same(computed(loaded, "constrain", z), values)
     same(computed(loaded, "unconstrain", values), compiled.unconstrain(values))
     batch = loaded.lower(batch=3).compile()
