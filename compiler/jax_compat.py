@@ -38,6 +38,13 @@ def inlined_jaxpr(eqn: Any) -> Any | None:
     return eqn.params["jaxpr"] if eqn.primitive.name in ("jit", "pjit") else None
 
 
+def called_jaxpr(eqn: Any) -> Any | None:
+    """The closed jaxpr of an equation that calls it, be it with a derivative of its own, else None."""
+    if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+        return eqn.params["call_jaxpr"]
+    return inlined_jaxpr(eqn)
+
+
 def unstacked(eqn: Any) -> list[Callable[[Any], Any]] | None:
     """The results of an `unstack` equation as functions of its argument, else None.
 

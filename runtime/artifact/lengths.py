@@ -1,0 +1,173 @@
+"""One function for arrays of any length, of the same function traced at three lengths.
+
+Traces at lengths N, N + 1 and N + 2 are walked side by side. What is equal in all three stays; a number that grows by the
+same amount from each to the next is a line in the length; what is neither is refused. So nothing is taken for a rule that
+was not seen twice, and no rule of the compiler has to know of symbolic sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export
+from jax.extend.core import ClosedJaxpr, Literal
+
+from plait.compiler import jax_compat as compat
+
+
+class DiffersError(Exception):
+    """Something is another in each trace, and on no line; in words."""
+
+
+def on_line(values: Sequence[Any], steps: Any) -> Any:
+    """What stands where the length is `steps` longer than in the first of `values`, which are one step apart.
+
+    Args:
+        values: two or three of the same kind: numbers, strings, tuples, dicts, dataclasses, jaxprs and arrays.
+        steps: a number, or a symbolic dimension.
+
+    Raises:
+        DiffersError: there is no such line.
+    """
+    first = values[0]
+    if all(v is first for v in values):
+        return first
+    if all(map(_is_number, values)):
+        return _number(values, steps)
+    if any(type(v) is not type(first) for v in values):
+        raise DiffersError(f"{_short(first)} and {_short(values[1])}")
+    if isinstance(first, tuple | list):
+        _require(len(v) == len(first) for v in values)
+        items = [on_line(items, steps) for items in zip(*values, strict=True)]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    if isinstance(first, dict):
+        _require(v.keys() == first.keys() for v in values)
+        return {key: on_line([v[key] for v in values], steps) for key in first}
+    if isinstance(first, ClosedJaxpr):
+        return _jaxpr(values, steps)
+    if isinstance(first, np.ndarray | jax.Array):
+        return _array(values, steps)
+    if is_dataclass(first):
+        new = {f.name: on_line([getattr(v, f.name) for v in values], steps) for f in fields(first)}
+        return type(first)(**new)
+    if all(v == first for v in values) or all(str(v) == str(first) for v in values):
+        return first  # a jaxpr without constants reads as it is
+    raise DiffersError(f"{_short(first)} and {_short(values[1])}")
+
+
+def _is_number(x: Any) -> bool:
+    return (isinstance(x, int | float | np.number) and not isinstance(x, bool)) or export.is_symbolic_dim(x)
+
+
+def _number(values: Sequence[Any], steps: Any) -> Any:
+    if all(v == values[0] for v in values) or all(v != v for v in values):
+        return values[0]
+    slope = values[1] - values[0]
+    if any(b - a != slope for a, b in zip(values, values[1:], strict=False)):
+        raise DiffersError(f"the numbers {', '.join(map(str, values))}")
+    if isinstance(values[0], int | np.integer) or export.is_symbolic_dim(values[0]):
+        return values[0] + slope * steps
+    return jnp.asarray(values[0]) + slope * jnp.asarray(steps, jnp.asarray(values[0]).dtype)
+
+
+def _require(conditions: Any) -> None:
+    if not all(conditions):
+        raise DiffersError("another number of parts")
+
+
+def _short(x: Any) -> str:
+    text = " ".join(str(x).split())
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+# -- arrays -----------------------------------------------------------------------------------------------
+
+
+def _array(values: Sequence[Any], steps: Any) -> Any:
+    """A constant: equal in all traces, or one value throughout, or its own indices."""
+    arrays = [np.asarray(v) for v in values]
+    if all(a.shape == arrays[0].shape and np.array_equal(a, arrays[0], equal_nan=_has_nan(a)) for a in arrays):
+        return values[0]
+    shape = on_line([a.shape for a in arrays], steps)
+    if all(a.size for a in arrays) and all(np.all(a == arrays[0].flat[0]) for a in arrays):
+        return jnp.broadcast_to(jnp.asarray(arrays[0].flat[0]), shape)
+    for axis in range(arrays[0].ndim):
+        if all(np.array_equal(a, np.broadcast_to(_indices(a, axis), a.shape)) for a in arrays):
+            return jax.lax.broadcasted_iota(arrays[0].dtype, shape, axis)
+    raise DiffersError(f"constants of shape {arrays[0].shape} and {arrays[1].shape}")
+
+
+def _has_nan(a: np.ndarray) -> bool:
+    return a.dtype.kind in "fc"
+
+
+def _indices(a: np.ndarray, axis: int) -> np.ndarray:
+    return np.arange(a.shape[axis]).reshape([-1 if i == axis else 1 for i in range(a.ndim)])
+
+
+# -- traces -----------------------------------------------------------------------------------------------
+
+
+def _jaxpr(closed: Sequence[ClosedJaxpr], steps: Any) -> ClosedJaxpr:
+    if all(not c.consts and str(c) == str(closed[0]) for c in closed):
+        return closed[0]
+    avals = [_aval([c.in_avals[i] for c in closed], steps) for i in range(len(closed[0].in_avals))]
+    return jax.make_jaxpr(lambda *args: evaluated(closed, steps, args))(*avals)
+
+
+def _aval(avals: Sequence[Any], steps: Any) -> Any:
+    first = avals[0]
+    return jax.ShapeDtypeStruct(on_line([a.shape for a in avals], steps), first.dtype, weak_type=first.weak_type)
+
+
+def evaluated(
+    closed: Sequence[ClosedJaxpr], steps: Any, args: Sequence[Any], consts: Sequence[Any] | None = None
+) -> list[Any]:
+    """The results of what `closed` would be where the length is `steps` longer than in the first.
+
+    Args:
+        closed: traces of one function, each of a length one longer than the one before.
+        steps: a number, or a symbolic dimension.
+        args: flat.
+        consts: what the first trace closes over; default, what all three do.
+
+    Raises:
+        DiffersError: the traces are not the same but for their lengths.
+    """
+    jaxprs = [c.jaxpr for c in closed]
+    first = jaxprs[0]
+    if consts is None:
+        consts = [on_line(values, steps) for values in zip(*(c.consts for c in closed), strict=True)]
+    env: dict[Any, Any] = dict(zip([*first.constvars, *first.invars], [*consts, *args], strict=True))
+    twins = [dict(zip([*j.constvars, *j.invars], [*first.constvars, *first.invars], strict=True)) for j in jaxprs]
+
+    def read(atoms: Sequence[Any]) -> Any:
+        if isinstance(atoms[0], Literal):
+            _require(isinstance(a, Literal) for a in atoms)
+            return on_line([a.val for a in atoms], steps)
+        _require(not isinstance(a, Literal) and twin[a] is atoms[0] for a, twin in zip(atoms, twins, strict=True))
+        return env[atoms[0]]
+
+    _require(len(j.eqns) == len(first.eqns) for j in jaxprs)
+    for eqns in zip(*(j.eqns for j in jaxprs), strict=True):
+        _require(len(e.invars) == len(eqns[0].invars) and e.primitive is eqns[0].primitive for e in eqns)
+        inputs = [read(atoms) for atoms in zip(*(e.invars for e in eqns), strict=True)]
+        env.update(zip(eqns[0].outvars, _equation(eqns, steps, inputs), strict=True))
+        for e, twin in zip(eqns, twins, strict=True):
+            twin.update(zip(e.outvars, eqns[0].outvars, strict=True))
+    return [read(atoms) for atoms in zip(*(j.outvars for j in jaxprs), strict=True)]
+
+
+def _equation(eqns: Sequence[Any], steps: Any, inputs: Sequence[Any]) -> list[Any]:
+    called = [compat.called_jaxpr(e) for e in eqns]
+    if called[0] is not None:  # exported functions are not differentiated, so that custom derivatives are not needed
+        return evaluated(called, steps, inputs)
+    return compat.bind(eqns[0].primitive, on_line([e.params for e in eqns], steps), inputs)
+
+
+__all__ = ["DiffersError", "evaluated", "on_line"]
