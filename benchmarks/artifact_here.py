@@ -88,7 +88,7 @@ class Watch:
 
 def loaded_gradient(path: str) -> Figures:
     """From the file, where neither NumPyro nor the models can be imported."""
-    sys.modules.update({name: None for name in ("numpyro", "tests")})  # type: ignore[dict-item]
+    sys.modules.update(dict.fromkeys(("numpyro", "tests")))  # type: ignore[dict-item]
     import jax
 
     watch = Watch()

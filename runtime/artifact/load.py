@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -76,15 +76,18 @@ class Saved:
                     f"{self.path} was written with jax {self.manifest.jax}, and jax {jax.__version__} can't read "
                     f"{name}: {e}; save the model again with this version"
                 ) from e
-            with jax.ensure_compile_time_eval():  # a jit that calls it first would keep them to itself
-                constants = [jax.numpy.asarray(self.arrays[i]) for i in record.constants]
-            self._called[name] = partial(found.call, constants)
+            self._called[name] = partial(found.call, self._on_device(record.constants))
         return self._called[name]
 
     def known(self, records: tuple[Known, ...]) -> tuple[Any, ...]:
         """What is known of the saved data."""
-        values = [tuple(jax.numpy.asarray(self.arrays[i]) for i in record.arrays) for record in records]
+        values = [tuple(self._on_device(record.arrays)) for record in records]
         return tuple(v if record.is_tuple else v[0] for v, record in zip(values, records, strict=True))
+
+    def _on_device(self, places: Sequence[int]) -> list[Any]:
+        # jnp.asarray would compile a copy for each shape. Where jax is tracing, they are put there all the same.
+        with jax.ensure_compile_time_eval():
+            return [jax.device_put(self.arrays[i]) for i in places]
 
     @cached_property
     def _called(self) -> dict[str, Callable[..., Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NoReturn
@@ -13,16 +12,13 @@ import numpy as np
 
 from plait.compiler.explanation import Explanation
 from plait.compiler.jax_compat import is_tracer
-from plait.compiler.kernels.cells import LayoutChangedError
-from plait.compiler.kernels.least_squares import NotFiniteError
-from plait.compiler.kernels.recipes import kernel_of
 from plait.compiler.refused_data import Asked, refuse_where_not
-from plait.ir.errors import ArtifactError, DataError, ModelError, ValueNamesError
+from plait.ir.errors import ArtifactError, ModelError, ValueNamesError
 from plait.ir.parts import Part
 from plait.runtime.artifact.calling import any_axes, at_one, over_points
 from plait.runtime.artifact.derivatives import Density, pulled_back, with_derivative, without_derivative
 from plait.runtime.artifact.load import Saved
-from plait.runtime.artifact.manifest import KernelRecord, ProgramRecord
+from plait.runtime.artifact.manifest import ProgramRecord
 from plait.runtime.artifact.parts import NAMES, ON_ROWS, UNSCALED, WHOLE_MODEL
 from plait.runtime.description import Description
 from plait.runtime.params import packed, refuse_not_allowed, unpacked
@@ -81,10 +77,10 @@ class LoadedProgram:
         with jax.ensure_compile_time_eval():
             computed = self._computed(data)
             self._require(computed)
-            try:
-                return self, self._assembled(data, computed, self._statistics(data, computed))
-            except LayoutChangedError:
+            statistics = self._statistics(data, computed)
+            if statistics is None:
                 return self._on_rows.prepared(data)
+            return self, self._assembled(data, computed, statistics)
 
     def _is_saved(self, data: Arrays) -> bool:
         own = [self.saved.arrays[i] for i in self.saved.manifest.data]
@@ -111,18 +107,14 @@ class LoadedProgram:
             asked = Asked(check.message, check.event_ndim, check.loc)
             refuse_where_not(np.asarray(holds), np.asarray(computed[check.value]), asked, self.description.families)
 
-    def _statistics(self, data: Arrays, computed: Arrays) -> list[tuple[Any, ...]]:
-        return [self._statistic(record, data, computed) for record in self._record.kernels]
+    def _statistics(self, data: Arrays, computed: Arrays) -> list[tuple[Any, ...]] | None:
+        """Of the host; None where the data do not fit them."""
+        if not self._record.kernels:
+            return []
+        from plait.runtime.artifact.statistics import statistics  # imports scipy, which takes 0.3 s
 
-    def _statistic(self, record: KernelRecord, data: Arrays, computed: Arrays) -> tuple[Any, ...]:
         places = {"data": data, "computed": computed, "array": self.saved.arrays}
-        arguments = [np.asarray(places[source.kind][source.index]) for source in record.sources]
-        try:
-            found = kernel_of(json.loads(record.recipe))(*arguments)
-        except NotFiniteError as e:
-            names = ", ".join(map(repr, record.data))
-            raise DataError(f"site {record.site!r}: data {names} make {e}", record.loc) from None
-        return tuple(jnp.asarray(np.asarray(x, t.dtype)) for x, t in zip(found, record.results, strict=True))
+        return statistics(self._record.kernels, places)
 
     def uses(self, function: str) -> tuple[int, ...]:
         """The places, among what `prepared` knows of data, of what a function reads."""

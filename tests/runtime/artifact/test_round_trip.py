@@ -133,6 +133,19 @@ def test_functions_go_through_jaxs_transformations(both, float64):
     same(twice(loaded), twice(compiled))
 
 
+def test_functions_read_while_jax_traces_are_of_use_afterwards(both, tmp_path, float64):
+    compiled, _ = both
+    loaded = plait.load(saved(compiled, tmp_path))
+    z = jnp.linspace(-1, 1, compiled.dim)
+    for f in (
+        lambda m, z: m.log_density_and_grad(z),
+        lambda m, z: (m.log_prior(z), m.constrain(z)),
+        lambda m, z: m.log_likelihood(m.constrain(z)),
+    ):
+        same(jax.jit(lambda z, f=f: f(loaded, z))(z), f(compiled, z))
+        same(f(loaded, z), f(compiled, z))
+
+
 def test_draws_are_the_same(both, float64):
     compiled, loaded = both
     some_values = {"mu": np.array([1.0, 2.0]), "theta": np.ones((2, 8))}
