@@ -57,15 +57,15 @@ def in_new_process(*arguments: str) -> Record:
     return figures
 
 
-def measured(models: Sequence[str], repeats: int, rounds: int) -> Iterator[Record]:
+def measured(models: Sequence[str], fresh: Sequence[str], repeats: int, rounds: int) -> Iterator[Record]:
     """A record for each model."""
     with tempfile.TemporaryDirectory() as folder:
         for name in models:
             path = str(Path(folder) / "model.plait")
             record = {"model": name, **in_new_process("saved", path, name, str(rounds))}
             if "next" in record:
-                runs = [{what: in_new_process(what, path, name) for what in FRESH} for _ in range(repeats)]
-                record |= {what: medians([run[what] for run in runs]) for what in FRESH}
+                runs = [{what: in_new_process(what, path, name) for what in fresh} for _ in range(repeats)]
+                record |= {what: medians([run[what] for run in runs]) for what in fresh}
             yield record
 
 
@@ -82,7 +82,7 @@ def medians(runs: Sequence[Record]) -> Record:
 
 
 def table(records: Sequence[Record], clock: str) -> Table:
-    """A row for each model; a dash where NumPyro does not run it."""
+    """A row for each model; a dash where NumPyro does not run it, or is left out."""
     shown = Table("model", box=None)
     for column in (
         "dim",
@@ -109,7 +109,7 @@ def cells(record: Record, clock: str) -> Iterator[str]:
     yield f"{record['saved'][clock]:.1f}"
     yield stage(record["loaded"], "loaded", clock)
     for what in FRESH:
-        yield in_all(record[what], clock)
+        yield in_all(record.get(what, {}), clock)
     for place in (LOOP, PYTHON, MANY):
         yield ratio(record["next"][place])
 
@@ -119,7 +119,7 @@ def stage(run: Record, name: str, clock: str) -> str:
 
 
 def in_all(run: Record, clock: str) -> str:
-    return "–" if "failed" in run else f"{sum(spent[clock] for spent in run.values()):.2f}"
+    return "–" if not run or "failed" in run else f"{sum(spent[clock] for spent in run.values()):.2f}"
 
 
 def ratio(microseconds: Record) -> str:
@@ -147,14 +147,16 @@ def main() -> None:
     models.add_argument("--models", nargs="+", metavar="NAME", help="some of either, such as examples/radon or crossed")
     parser.add_argument("--repeats", type=int, default=3, help="fresh processes of each kind")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of further gradients")
+    parser.add_argument("--no-numpyro", action="store_true", help="leave NumPyro's time out")
     parser.add_argument("--clock", choices=("wall", "CPU"), default="wall", help="of the seconds shown")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     options: Any = parser.parse_args()
     names = options.models or (test_models() if options.all else [IN_EXAMPLES + name for name in EXAMPLES])
+    fresh = [what for what in FRESH if not (what == "numpyro" and options.no_numpyro)]
     records: list[Record] = []
     console = Console(width=170)
     with console.status("measuring") as status:
-        for record in measured(names, options.repeats, options.rounds):
+        for record in measured(names, fresh, options.repeats, options.rounds):
             records.append(record)
             status.update(f"{len(records)} of {len(names)} models")
             if options.json:  # after each, as the whole takes minutes
