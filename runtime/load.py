@@ -26,7 +26,7 @@ def load(path: str | os.PathLike[str]) -> CompiledModel:
         LoadedProgram(saved, WHOLE_MODEL),
         tuple(arrays[i] for i in manifest.data),
         saved.known(manifest.programs[WHOLE_MODEL].known),
-        None if manifest.params is None else tuple(arrays[i] for i in manifest.params),
+        None if manifest.params is None else tuple(saved.on_device(manifest.params)),
         manifest.fixed_params,
     )
 

@@ -1,14 +1,15 @@
 """One function for arrays of any length, of the same function traced at three lengths.
 
-Traces at lengths N, N + 1 and N + 2 are walked side by side. What is equal in all three stays; a number that grows by the
-same amount from each to the next is a line in the length; what is neither is refused. So nothing is taken for a rule that
-was not seen twice, and no rule of the compiler has to know of symbolic sizes.
+Traces at lengths N, N + 1 and N + 2 are walked side by side. What is equal in all three stays; a number that grows by
+the same amount from each to the next is a line in the length; what is neither is refused. So nothing is taken for a
+rule that was not seen twice, and no rule of the compiler has to know of symbolic sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -68,7 +69,7 @@ def _number(values: Sequence[Any], steps: Any) -> Any:
     if all(v == values[0] for v in values) or all(v != v for v in values):
         return values[0]
     slope = values[1] - values[0]
-    if any(b - a != slope for a, b in zip(values, values[1:], strict=False)):
+    if any(b - a != slope for a, b in pairwise(values)):
         raise DiffersError(f"the numbers {', '.join(map(str, values))}")
     if isinstance(values[0], int | np.integer) or export.is_symbolic_dim(values[0]):
         return values[0] + slope * steps

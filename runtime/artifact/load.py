@@ -76,18 +76,18 @@ class Saved:
                     f"{self.path} was written with jax {self.manifest.jax}, and jax {jax.__version__} can't read "
                     f"{name}: {e}; save the model again with this version"
                 ) from e
-            self._called[name] = partial(found.call, self._on_device(record.constants))
+            self._called[name] = partial(found.call, self.on_device(record.constants))
         return self._called[name]
 
     def known(self, records: tuple[Known, ...]) -> tuple[Any, ...]:
         """What is known of the saved data."""
-        values = [tuple(self._on_device(record.arrays)) for record in records]
+        values = [tuple(self.on_device(record.arrays)) for record in records]
         return tuple(v if record.is_tuple else v[0] for v, record in zip(values, records, strict=True))
 
-    def _on_device(self, places: Sequence[int]) -> list[Any]:
-        # jnp.asarray would compile a copy for each shape. Where jax is tracing, they are put there all the same.
+    def on_device(self, places: Sequence[int]) -> list[Any]:
+        """These arrays, there at once where jax is tracing, too."""
         with jax.ensure_compile_time_eval():
-            return [jax.device_put(self.arrays[i]) for i in places]
+            return [jax.device_put(self.arrays[i]) for i in places]  # jnp.asarray compiles a copy for each shape
 
     @cached_property
     def _called(self) -> dict[str, Callable[..., Any]]:
