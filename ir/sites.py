@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from plait.ir.expressions import body_inputs, expressions, unbroadcast
 from plait.ir.graph import Graph, Node
 from plait.ir.ops import Cond, Deterministic, Factor, Observe, Param, Sample, Scan, Site
+from plait.ir.site_line import SiteLine
 from plait.ir.spec import spec_text, unexpanded
 from plait.ir.types import ArrayType
-
-
-@dataclass(frozen=True)
-class SiteLine:
-    """One site: ``theta``, ``~ Normal(mu, tau)``, ``[schools:8]``, ``latent``."""
-
-    name: str
-    text: str
-    shape: str
-    kind: str
 
 
 def site_lines(graph: Graph) -> list[SiteLine]:

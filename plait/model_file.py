@@ -84,12 +84,12 @@ def split_target(target: str) -> tuple[Path, str | None]:
 
 def run_file(path: Path) -> ModuleType:
     """The file as a module that is not ``__main__``. Its folder can be imported from, as a script's can."""
-    if path.is_dir():
-        raise ModelFileError(f"{path} is a folder: name a Python file")
-    if not path.exists():
-        raise ModelFileError(f"there is no file {path}{_near_file(path)}")
+    require_file(path)
     if path.suffix != ".py":
-        raise ModelFileError(f"{path} is not a Python file: expected MODEL.py or MODEL.py:function")
+        raise ModelFileError(
+            f"{path} is not a Python file, and no saved model: expected MODEL.py, MODEL.py:function or a file that "
+            "`plait compile` wrote"
+        )
     spec = importlib.util.spec_from_file_location(_MODULE_NAME, path)
     assert spec is not None
     assert spec.loader is not None
@@ -104,10 +104,18 @@ def run_file(path: Path) -> ModuleType:
     return module
 
 
+def require_file(path: Path) -> None:
+    """Raises ModelFileError where there is no such file."""
+    if path.is_dir():
+        raise ModelFileError(f"{path} is a folder: name a Python file")
+    if not path.exists():
+        raise ModelFileError(f"there is no file {path}{_near_file(path)}")
+
+
 def _near_file(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.py")], 1)
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob(f"*{path.suffix}")], 1)
     return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
@@ -242,4 +250,4 @@ def _near(name: str, known: list[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-__all__ = ["ModelFile", "ModelFileError", "load", "read_data"]
+__all__ = ["ModelFile", "ModelFileError", "load", "read_data", "require_file", "split_target"]

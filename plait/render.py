@@ -11,9 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from plait.ir.graph import Graph
-from plait.ir.ops import Input
-from plait.ir.sites import site_lines
+from plait.ir.site_line import SiteLine
 from plait.runtime.summary import ESS_PER_CHAIN, R_HAT_MAX
 
 PIPED_WIDTH = 120  # a file or a pipe has no width of its own
@@ -31,25 +29,29 @@ def console(*, stderr: bool = False) -> Console:
 # -- before sampling ------------------------------------------------------------------------------------
 
 
-def model_title(file: str, name: str, graph: Graph) -> Text:
+def model_title(name: str, data: Mapping[str, Any]) -> Text:
     """``eight_schools.py: eight_schools   data: sigma [8], y [8]``."""
-    return Text.assemble((f"{file}: {name}", "bold"), " ", (f"  data: {data_line(graph)}", "dim"))
+    return Text.assemble((name, "bold"), " ", (f"  data: {data_line(data)}", "dim"))
 
 
-def site_table(graph: Graph) -> Table:
+def site_table(sites: Sequence[SiteLine]) -> Table:
     """A row for each site: name, distribution, shape with plates, latent or observed."""
     table = Table.grid(padding=(0, 2, 0, 0))
-    styles = {"latent": "bold", "observed": "cyan", "deterministic": "dim", "param": "magenta", "factor": "magenta"}
-    for site in site_lines(graph):
-        style = styles.get(site.kind.partition(",")[0], "")
+    for site in sites:
+        style = site_style(site.kind)
         table.add_row(Text(f"  {site.name}", style), Text(site.text), Text(site.shape, "dim"), Text(site.kind, style))
     return table
 
 
-def data_line(graph: Graph) -> str:
+def site_style(kind: str) -> str:
+    """The colour of a site, by what it is."""
+    styles = {"latent": "bold", "observed": "cyan", "deterministic": "dim", "param": "magenta", "factor": "magenta"}
+    return styles.get(kind.partition(",")[0], "")
+
+
+def data_line(data: Mapping[str, Any]) -> str:
     """``sigma [8], y [8]``: the arrays that the model got."""
-    inputs = [n.op for n in graph.of(Input) if isinstance(n.op, Input) and n.op.kind == Input.DATA]
-    return ", ".join(f"{op.name} {list(op.type.shape)}" for op in inputs) or "none"
+    return ", ".join(f"{name} {list(array.shape)}" for name, array in data.items()) or "none"
 
 
 # -- after sampling -------------------------------------------------------------------------------------
@@ -101,4 +103,4 @@ def _flagged(value: float, template: str, bad: bool) -> Text:
     return Text("–", "dim") if math.isnan(value) else Text(template.format(value), "bold red" if bad else "")
 
 
-__all__ = ["console", "data_line", "model_title", "posterior_table", "site_table"]
+__all__ = ["console", "data_line", "model_title", "posterior_table", "site_style", "site_table"]

@@ -236,7 +236,7 @@ class CompiledModel(Stages):
         from plait.runtime.artifact.save import save
 
         with reporting(progress) as report:
-            save(self, Path(path), platforms, lambda name, done, total: report(Progress("export", done, total)))
+            save(self, Path(path), platforms, lambda name, done, n: report(Progress("export", done, n, step=name)))
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from plait.runtime.artifact.load import open_saved
+from plait.runtime.artifact.load import Saved, open_saved, require_process
 from plait.runtime.artifact.parts import WHOLE_MODEL
 from plait.runtime.artifact.program import LoadedProgram
 from plait.runtime.compiled import CompiledModel
@@ -20,7 +20,16 @@ def load(path: str | os.PathLike[str]) -> CompiledModel:
         ArtifactError: the file is no saved model, damaged, or of another format, precision or platform.
         OSError: it can't be read.
     """
-    saved = open_saved(Path(path))
+    return loaded(open_saved(Path(path)))
+
+
+def loaded(saved: Saved) -> CompiledModel:
+    """The model of a file that has been read.
+
+    Raises:
+        ArtifactError: it is of another precision or platform than this process.
+    """
+    require_process(saved)
     manifest, arrays = saved.manifest, saved.arrays
     return CompiledModel(
         LoadedProgram(saved, WHOLE_MODEL),
@@ -31,4 +40,4 @@ def load(path: str | os.PathLike[str]) -> CompiledModel:
     )
 
 
-__all__ = ["load"]
+__all__ = ["load", "loaded"]

@@ -23,6 +23,7 @@ class Progress:
         divergences: divergent transitions of this phase so far, over all chains; None for samplers without.
         step_size: mean over the chains of the last one used; None before there is one and for samplers without.
         details: other numbers worth showing, by name: ``{"loss": 12.5}``.
+        step: what is being done, where each step is something else: a pass, a function that is exported.
     """
 
     phase: str
@@ -31,6 +32,7 @@ class Progress:
     divergences: int | None = None
     step_size: float | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    step: str = ""
 
 
 OnProgress = Callable[[Progress], None]
@@ -100,6 +102,8 @@ class _Counts(MofNCompleteColumn):
 
 def _details(report: Progress) -> str:
     parts = [f"{name} {value:.4g}" for name, value in report.details.items()]
+    if report.step:
+        parts.insert(0, report.step)
     if report.step_size is not None:
         parts.insert(0, f"step size {report.step_size:.3g}")
     if report.divergences is not None:

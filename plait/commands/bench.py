@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import jax
@@ -17,27 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 import plait
-from plait import with_numpyro
 from plait.ir.errors import ModelError
-from plait.ir.ops import Param
 from plait.model_file import ModelFile
-from plait.render import console, model_title
+from plait.options import Data, Debug, DtypeOption, Float64, Target, Without
+from plait.render import console
+from plait.runtime.artifact.load import open_saved
 from plait.runtime.compiled import CompiledModel
-from plait.session import (
-    Data,
-    Debug,
-    Float64,
-    Target,
-    Without,
-    compiled_file,
-    fail,
-    one_line,
-    session,
-    switches,
-    warn,
-    where,
-    with_fixed_params,
-)
+from plait.session import Opened, Session, fail, one_line, session, switches, warn, where, with_fixed_params
 from plait.timing import CLOCKS, PLACES, START, Prepared, measure, seconds
 
 DISAGREE = 1  # exit code
@@ -53,22 +40,24 @@ def bench(
     data: Data = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds, whose medians are shown.")] = 9,
     seed: Annotated[int, typer.Option(help="Of the points at which both densities are compared.")] = 0,
-    float64: Float64 = True,
+    dtype: DtypeOption = None,
+    float64: Float64 = None,
     without: Without = None,
     debug: Debug = False,
 ) -> None:
     """Time value and gradient beside NumPyro on the same model, after comparing both densities."""
-    with session(target, float64, debug) as out:
-        model, compiled, _ = compiled_file(target, data, without)
-        if compiled.graph.of(Param):
+    with session(target, float64, dtype, debug) as at:
+        out, model = at.out, at.opened(data, without)
+        compiled = model.compiled
+        if compiled.param_shapes:
             warn(out, "params are held at their initial values")
             compiled = with_fixed_params(compiled, seed)
         if not compiled.dim:
             raise ModelError("the model has no latent site, so there is no gradient to time")
-        out.print(model_title(model.path.name, model.name, compiled.graph))
+        out.print(model.title)
         out.print(f"{compiled.dim} unconstrained values, {compiled.dtype}, {jax.default_backend()}\n")
         _require_finite(compiled)
-        theirs = _numpyro(out, target, model, compiled)
+        theirs = _theirs(at, model, compiled)
         if theirs is not None:
             errors = _errors(compiled, theirs, seed)
             if not max(errors) <= ALLOWED.get(np.dtype(compiled.dtype), ALLOWED[np.dtype("float32")]):
@@ -77,7 +66,8 @@ def bench(
                 f"the densities agree at {POINTS} random points: relative error {errors[0]:.1e} of values, "
                 f"{errors[1]:.1e} of gradients\n"
             )
-        _timings(out, model, compiled, without, theirs, repeats)
+        again = partial(_made_again, at, model.file, data, without)
+        _timings(out, compiled, again, theirs, repeats, "load" if model.file is None else "compile")
 
 
 # -- both libraries -------------------------------------------------------------------------------------
@@ -91,8 +81,18 @@ class _Theirs:
     ready: Callable[[], Any]
 
 
-def _numpyro(out: Console, target: str, model: ModelFile, compiled: CompiledModel) -> _Theirs | None:
+def _theirs(at: Session, model: Opened, compiled: CompiledModel) -> _Theirs | None:
     """The model under NumPyro; None, with the reason printed, where NumPyro can't run it."""
+    if model.file is None:
+        warn(at.out, f"{model.name} holds no source for NumPyro to run, so plait's figures stand alone")
+        at.out.print()
+        return None
+    return _numpyro(at.out, at.target, model.file, compiled)
+
+
+def _numpyro(out: Console, target: str, model: ModelFile, compiled: CompiledModel) -> _Theirs | None:
+    from plait import with_numpyro
+
     try:
         function = with_numpyro.numpyro_function(model)
         given = with_numpyro.arguments(model, function)
@@ -164,16 +164,16 @@ def _disagreement(errors: tuple[float, float]) -> str:
 
 def _timings(
     out: Console,
-    model: ModelFile,
     compiled: CompiledModel,
-    without: list[str] | None,
+    again: Callable[[], CompiledModel],
     theirs: _Theirs | None,
     repeats: int,
+    made: str,
 ) -> None:
     z = _start(compiled)
     gradient = compiled.log_density_and_grad
     densities = {"plait": Prepared(gradient, gradient, z, 1, lambda g: g)}
-    readies: dict[str, Callable[[], Any]] = {"plait": partial(_ready, model, without, compiled.params)}
+    readies: dict[str, Callable[[], Any]] = {"plait": partial(_ready, again, compiled.params)}
     if theirs is not None:
         densities["NumPyro"] = theirs.density(z)
         readies["NumPyro"] = theirs.ready
@@ -185,7 +185,7 @@ def _timings(
     theirs_ready = "" if theirs is None else " (NumPyro: initialize_model and first gradient)"
     out.print(
         Text(
-            f"gradient: and value, medians of {repeats} rounds in turn; ready: compile and first gradient{theirs_ready}"
+            f"gradient: and value, medians of {repeats} rounds in turn; ready: {made} and first gradient{theirs_ready}"
             f" with jax's caches cleared, medians of {min(repeats, READY)}",
             "dim",
         )
@@ -199,9 +199,17 @@ def _say(text: str) -> None:
         err.print(Text(text, "dim"))
 
 
-def _ready(model: ModelFile, without: list[str] | None, params: Mapping[str, Any]) -> Any:
+def _made_again(at: Session, model: ModelFile | None, data: Path | None, without: list[str] | None) -> CompiledModel:
+    """From the source as it was read, or from the saved file anew."""
+    if model is None:
+        assert at.saved is not None
+        return replace(at, saved=open_saved(at.saved.path)).opened(data, None).compiled
     args, kwargs = model.arguments()
-    compiled = plait.compile(model.function, *args, passes=switches(without), **kwargs)
+    return plait.compile(model.function, *args, passes=switches(without), **kwargs)
+
+
+def _ready(again: Callable[[], CompiledModel], params: Mapping[str, Any]) -> Any:
+    compiled = again()
     return compiled.log_density_and_grad(jnp.zeros(compiled.dim, compiled.dtype), params or None)
 
 

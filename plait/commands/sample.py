@@ -1,4 +1,4 @@
-"""``plait sample``: the posterior of a model file, by a sampler of the user's choice."""
+"""``plait sample``: the posterior of a model, by a sampler of the user's choice."""
 
 from __future__ import annotations
 
@@ -17,27 +17,15 @@ from rich.console import Console
 
 from plait import samplers
 from plait.ir.errors import ModelError, PlaitError
-from plait.ir.ops import Param
-from plait.model_file import ModelFile, ModelFileError
-from plait.render import model_title, posterior_table, site_table
+from plait.model_file import ModelFileError
+from plait.options import Cache, Data, Debug, DtypeOption, Float64, Target, Without, starting_with
+from plait.render import posterior_table, site_table
 from plait.runtime.arviz_data import log_likelihood_fits, to_arviz
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.draws import Draws
 from plait.runtime.extras import require
 from plait.runtime.summary import diagnose, summary
-from plait.session import (
-    Data,
-    Debug,
-    Float64,
-    Target,
-    Without,
-    compiled_file,
-    fail,
-    one_line,
-    session,
-    warn,
-    with_fixed_params,
-)
+from plait.session import Opened, fail, one_line, session, warn, with_fixed_params
 
 Options = Mapping[str, Any]
 
@@ -52,7 +40,12 @@ def sample(
     target: Target,
     data: Data = None,
     sampler: Annotated[
-        str, typer.Option(metavar="NAME", help=f"One of {', '.join(SAMPLERS)}; blackjax and numpyro run NUTS.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help=f"One of {', '.join(SAMPLERS)}; blackjax and numpyro run NUTS.",
+            autocompletion=starting_with(lambda: list(SAMPLERS)),
+        ),
     ] = "blackjax",
     chains: Annotated[int | None, typer.Option(min=1, help="Chains, side by side; of NUTS 4.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Adapting iterations of each chain; of NUTS 1000.")] = None,
@@ -80,20 +73,24 @@ def sample(
         ),
     ] = None,
     every_row: Annotated[bool, typer.Option("--all", help="Show every entry of long sites.")] = False,
-    float64: Float64 = True,
+    dtype: DtypeOption = None,
+    float64: Float64 = None,
     without: Without = None,
+    cache: Cache = None,
     debug: Debug = False,
 ) -> None:
     """Compile a model and draw from its posterior, by default with NUTS (BlackJAX)."""
     asked: dict[str, Any] = {"chains": chains, "warmup": warmup, "draws": draws}
     asked |= {"target_accept": target_accept, "max_treedepth": max_treedepth}
-    with session(target, float64, debug) as out:
+    with session(target, float64, dtype, debug, cache) as at:
+        out = at.out
         run, given = _sampler(sampler, {name: x for name, x in asked.items() if x is not None}, options or [])
         require("arviz", sampler.partition(".")[0])
         _check_file(save)
-        model, compiled, seconds = compiled_file(target, data, without)
-        _print_model(out, model, compiled, seconds)
-        if compiled.graph.of(Param):
+        model = at.opened(data, without)
+        compiled = model.compiled
+        _print_model(out, model)
+        if compiled.param_shapes:
             warn(out, "params are held at their initial values: sampling does not fit them")
             compiled = with_fixed_params(compiled, seed)
         result, seconds = _run(run, compiled, seed, given, debug)
@@ -146,12 +143,13 @@ def _instead(name: str, known: Sequence[str]) -> str:
 # -- what is printed --------------------------------------------------------------------------------------
 
 
-def _print_model(out: Console, model: ModelFile, compiled: CompiledModel, seconds: float) -> None:
-    out.print(model_title(model.path.name, model.name, compiled.graph))
-    out.print(site_table(compiled.rolled_graph))
-    title = f"\nlog density of {compiled.dim} unconstrained values, compiled in {seconds:.1f} s:"
+def _print_model(out: Console, model: Opened) -> None:
+    out.print(model.title)
+    out.print(site_table(model.sites))
+    done = "loaded" if model.file is None else "compiled"
+    title = f"\nlog density of {model.compiled.dim} unconstrained values, {done} in {model.seconds:.1f} s:"
     out.print(title, style="bold")
-    out.print(compiled.explain())
+    out.print(model.compiled.explain())
 
 
 def _how_it_went(draws: Draws, options: Options, seconds: float) -> str:

@@ -54,6 +54,15 @@ def write(path: Path, members: Mapping[str, bytes]) -> None:
         new.unlink(missing_ok=True)
 
 
+def is_saved(path: Path) -> bool:
+    """Whether a file begins as a saved model; False where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 def read(path: Path) -> dict[str, bytes]:
     """The members of a file.
 
@@ -92,4 +101,4 @@ def _members(path: Path, body: bytes) -> dict[str, bytes]:
     return members
 
 
-__all__ = ["MEMBERS", "read", "write"]
+__all__ = ["MEMBERS", "is_saved", "read", "write"]

@@ -1,4 +1,4 @@
-"""Reads a saved model: checks that it is whole and fits this process; its functions are read as they are asked."""
+"""Reads a saved model: checks that it is whole; its functions are read as they are asked."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from plait.ir.records import from_data
 from plait.runtime.artifact.arrays import read_arrays
 from plait.runtime.artifact.container import read
 from plait.runtime.artifact.manifest import FunctionRecord, Known, Manifest, structure_of
+from plait.runtime.artifact.pictures import Pictures
 from plait.runtime.description import Description
 
 
@@ -53,9 +54,14 @@ class Saved:
 
     @cached_property
     def graphs(self) -> dict[str, Any]:
-        """The graphs as JSON: "traced" and "density"."""
+        """The graphs as JSON, "traced" and "density", and "pictures"."""
         found: dict[str, Any] = _parsed(self.members["graph"], "graph")
         return found
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """What is shown of the model."""
+        return from_data(Pictures, self.graphs.get("pictures"), "the pictures")
 
     def function(self, name: str) -> Callable[..., Any]:
         """An exported function, with the arrays that it closes over; it is read when it is first called."""
@@ -118,34 +124,48 @@ class AsWritten:
 
 
 def open_saved(path: Path) -> Saved:
-    """A file that is whole and fits this process.
+    """A file that is whole, whether or not it fits this process: see `require_process`.
 
     Raises:
-        ArtifactError: it is damaged, of another format, precision or platform.
+        ArtifactError: it is no saved model, damaged, or of another format.
         OSError: it can't be read.
     """
     members = read(path)
     manifest = from_data(Manifest, _parsed(members["manifest"], "manifest"), "the manifest")
-    _require_process(path, manifest)
     sizes = [f.size for f in manifest.functions]
     if sum(sizes) != len(members["functions"]) or any(size < 0 for size in sizes):
         raise ArtifactError(f"{path}: the functions have other sizes than the manifest says")
     return Saved(path, manifest, read_arrays(manifest.arrays, members["arrays"]), members)
 
 
-def _require_process(path: Path, manifest: Manifest) -> None:
+def require_process(saved: Saved) -> None:
+    """Checks that a file can be used in this process.
+
+    Raises:
+        ArtifactError: it is of another precision or platform.
+    """
     x64 = bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
-    if manifest.x64 and not x64:
+    if saved.manifest.x64 and not x64:
         raise ArtifactError(
-            f"{path} was compiled in float64, and this process computes in float32: switch on jax_enable_x64, or "
+            f"{saved.path} was compiled in float64, and this process computes in float32: switch on jax_enable_x64, or "
             "compile it in float32"
         )
-    platform = _PLATFORMS.get(jax.default_backend(), jax.default_backend())
-    if platform not in manifest.platforms:
+    require_platform(saved)
+
+
+def require_platform(saved: Saved) -> None:
+    """Raises ArtifactError where the file has no code for the platform of this process."""
+    here = platform()
+    if here not in saved.manifest.platforms:
         raise ArtifactError(
-            f"{path} was saved for {', '.join(manifest.platforms)}, and this process runs on {platform}: save it with "
-            f"platforms=({platform!r},)"
+            f"{saved.path} was saved for {', '.join(saved.manifest.platforms)}, and this process runs on {here}: save "
+            f"it with platforms=({here!r},)"
         )
+
+
+def platform() -> str:
+    """What this process runs on, as `save` calls it."""
+    return _PLATFORMS.get(jax.default_backend(), jax.default_backend())
 
 
 _PLATFORMS = {"gpu": "cuda"}
@@ -158,4 +178,4 @@ def _parsed(member: bytes, name: str) -> Any:
         raise ArtifactError(f"the saved model's {name} is no JSON: {e}") from None
 
 
-__all__ = ["Saved", "open_saved"]
+__all__ = ["Saved", "open_saved", "platform", "require_platform", "require_process"]

@@ -18,10 +18,13 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.kernels.recipes import recipe
 from plait.compiler.lower.prior_transform import require_quantiles
 from plait.compiler.lower.sampler import undrawn_sites
+from plait.ir.dot import to_dot
 from plait.ir.errors import ArtifactError, ModelError
-from plait.ir.graph import Node
+from plait.ir.graph import Graph, Node
 from plait.ir.ops import Check, Const, Input, inputs
 from plait.ir.records import to_data
+from plait.ir.sites import site_lines
+from plait.ir.text import to_text
 from plait.runtime.artifact.arrays import ArrayWriter
 from plait.runtime.artifact.container import write
 from plait.runtime.artifact.exporting import (
@@ -50,6 +53,7 @@ from plait.runtime.artifact.manifest import (
     tree_of,
 )
 from plait.runtime.artifact.parts import ON_ROWS, PARTS, UNSCALED, WHOLE_MODEL
+from plait.runtime.artifact.pictures import Picture, Pictures
 from plait.runtime.bound import Bound
 from plait.runtime.description import Description, Refusal
 from plait.runtime.program import Program
@@ -77,7 +81,7 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], on_function: OnFunc
         bound: the model on its data.
         path: of the file.
         platforms: that it is to run on: of "cpu", "cuda", "rocm" and "tpu".
-        on_function: called before each function is exported.
+        on_function: called before each function is exported, and once after the last, with an empty name.
 
     Raises:
         ArtifactError: something of the model has no form in a file; or a function can't be exported to a platform.
@@ -93,6 +97,7 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], on_function: OnFunc
         blob, constants = _export(name, function, platforms)
         records.append(FunctionRecord(name, len(blob), tuple(arrays.add(c, f"constants of {name}") for c in constants)))
         blobs.append(blob)
+    on_function("", len(todo), len(todo))
     programs = {name: _program_record(part, arrays) for name, part in parts.items()}
     manifest = _manifest(bound, platforms, programs, records, arrays)
     write(
@@ -256,7 +261,13 @@ def _no_prior_transform(program: Program) -> Refusal | None:
 
 
 def _graphs(program: Program) -> dict[str, Any]:
-    return {"traced": program.traced.to_json(), "density": program.density_graph.to_json()}
+    traced, density = program.traced, program.density_graph
+    shown = Pictures(tuple(site_lines(program.model)), _picture(traced), _picture(density))
+    return {"traced": traced.to_json(), "density": density.to_json(), "pictures": to_data(shown)}
+
+
+def _picture(graph: Graph) -> Picture:
+    return Picture(to_text(graph), to_text(graph, lines=True), to_dot(graph))
 
 
 def _json(data: Any) -> bytes:

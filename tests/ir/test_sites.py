@@ -91,4 +91,4 @@ def test_a_scan_shows_its_previous_step():
 
 def test_the_data_line():
     compiled = plait.compile(lambda x: plait.sample("a", dist.Normal(x.sum(), 1)), X)
-    assert data_line(compiled.graph) == "x [3]"
+    assert data_line(compiled.data) == "x [3]"

@@ -1,0 +1,18 @@
+"""What a model's table of sites says of one of them: plain text, as saved models have it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SiteLine:
+    """One site: ``theta``, ``~ Normal(mu, tau)``, ``[schools:8]``, ``latent``."""
+
+    name: str
+    text: str
+    shape: str
+    kind: str
+
+
+__all__ = ["SiteLine"]

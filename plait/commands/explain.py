@@ -1,0 +1,34 @@
+"""``plait explain``: what is evaluated, and at which cost."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from plait.options import Data, Debug, DtypeOption, Float64, Json, Target, Without
+from plait.session import session
+
+
+def explain(
+    target: Target,
+    data: Data = None,
+    as_json: Json = False,
+    dtype: DtypeOption = None,
+    float64: Float64 = None,
+    without: Without = None,
+    debug: Debug = False,
+) -> None:
+    """Print what is evaluated, term by term, with its cost; as tables or JSON."""
+    with session(target, float64, dtype, debug) as at:
+        if at.saved is not None:
+            at.refuse_for_saved(data, without)
+            explained = at.saved.explanation
+        else:
+            explained = at.opened(data, without).compiled.explain()
+        if as_json:
+            typer.echo(json.dumps(explained.to_json(), allow_nan=False))
+            return
+        typer.echo(str(explained))
+        history = " → ".join(f"{name} {nodes}" for name, nodes, _ in explained.passes)
+        typer.echo(f"nodes after each pass: {history}")
