@@ -15,9 +15,15 @@ import plait
 # somebody who presses the tabulator waits.
 COMMANDS = ("sample", "explain", "show", "check", "bench", "compile", "info")
 
-EXIT_CODES = """Exit codes: 0 done; 1 the sampler failed, `check` found a pass that changes the density, `bench` found
-densities that disagree, or plait has a defect; 2 the model, its data, the file or the command are wrong; 3 `check`
-found a density or gradient that is not finite. An error is one line on the standard error."""
+EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  the sampler failed; check found a pass that changes the density, or bench
+     densities that disagree; or plait has a defect
+  2  the model, its data, the file or the command are wrong
+  3  check found a density or gradient that is not finite
+An error is one line on the standard error; --debug shows the traceback.
+"""
 
 
 class _Modules(Mapping[str, Any]):

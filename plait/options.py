@@ -55,9 +55,7 @@ Data = Annotated[
 ]
 Without = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="PASS", help="Switch a pass off (repeatable).", autocompletion=starting_with(optional_passes)
-    ),
+    typer.Option(metavar="PASS", help="Switch a pass off (repeatable).", autocompletion=starting_with(optional_passes)),
 ]
 DtypeOption = Annotated[
     Dtype | None,

@@ -26,7 +26,6 @@ from plait.render import console, model_title
 from plait.runtime.artifact.container import is_saved
 from plait.runtime.artifact.load import Saved, open_saved
 from plait.runtime.compiled import CompiledModel
-from plait.runtime.load import loaded
 
 OnGraph = Callable[[str, Any], None]
 
@@ -80,13 +79,13 @@ class Session:
         began = time.perf_counter()
         compiled = plait.compile(model.function, *args, passes=switches(without), on_graph=on_graph, **kwargs)
         seconds = time.perf_counter() - began
-        return Opened(
-            f"{model.path.name}: {model.name}", compiled, site_lines(compiled.rolled_graph), seconds, model
-        )
+        return Opened(f"{model.path.name}: {model.name}", compiled, site_lines(compiled.rolled_graph), seconds, model)
 
     def _loaded(self, saved: Saved, data: Path | None, without: Sequence[str] | None) -> Opened:
         if without:
             raise ArtifactError(f"{saved.path} is compiled: give --without to `plait compile`")
+        from plait.runtime.load import loaded  # imports scipy, which `plait info` does without
+
         began = time.perf_counter()
         compiled = loaded(saved)
         if data is not None:

@@ -63,7 +63,7 @@ class Densities(Spaces):
         program, known = at._program, at._for("terms")
         ordered = at._ordered(values, batch)
         if batch:
-            flat = [jnp.reshape(x, (math.prod(batch), *x.shape[len(batch) :])) for x in ordered]
+            flat = tuple(jnp.reshape(x, (math.prod(batch), *x.shape[len(batch) :])) for x in ordered)
             terms = program.terms_of_draws(known, self._given(params), flat)
             terms = {name: jnp.reshape(x, (*batch, *x.shape[1:])) for name, x in terms.items()}
         else:

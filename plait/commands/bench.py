@@ -45,7 +45,10 @@ def bench(
     without: Without = None,
     debug: Debug = False,
 ) -> None:
-    """Time value and gradient beside NumPyro on the same model, after comparing both densities."""
+    """Time value and gradient beside NumPyro on the same model.
+
+    After comparing both densities. Of a saved model plait's figures stand alone.
+    """
     with session(target, float64, dtype, debug) as at:
         out, model = at.out, at.opened(data, without)
         compiled = model.compiled

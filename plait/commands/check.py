@@ -38,7 +38,11 @@ def check(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Prove every pass at random points, and find the first term that is infinite or NaN."""
+    """Prove every pass, and find what is not finite.
+
+    At random points, or at --at: value and gradient after every pass beside a reference in float64, and the first term
+    that is infinite or NaN. A saved model has no source, so that no pass is proved.
+    """
     with session(target, float64, dtype, debug, cache) as run:
         out = run.out
         began = time.perf_counter()

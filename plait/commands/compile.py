@@ -5,25 +5,60 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from rich.text import Text
 
+from plait.compiler.report import Report
 from plait.ir.errors import ArtifactError
 from plait.model_file import ModelFileError, split_target
 from plait.options import Cache, Data, Debug, DtypeOption, Float64, Json, Platform, Target, Without, stages
 from plait.render import console, site_table
-from plait.runtime.artifact.about import SavedInfo, about, size
+from plait.runtime.artifact.about import size
 from plait.runtime.artifact.container import is_saved
 from plait.runtime.artifact.load import open_saved
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.progress import OnProgress, Progress, reporting
 from plait.session import Opened, Session, session, warn, with_fixed_params
 
-SCHEMA = "plait.compile/1"
 PLATFORMS = (Platform.CPU, Platform.CUDA, Platform.TPU)
+
+
+@dataclass(frozen=True)
+class Summary(Report):
+    """What was written.
+
+    Attributes:
+        file: its path.
+        bytes: its size.
+        precision: "float64" or "float32".
+        platforms: that it has code for.
+        dim: length of the flat unconstrained vector; null where there is none.
+        sites: their names, in program order; of sites that a loop made their pattern.
+        functions: how many were exported.
+        seconds: of "compile", which is the trace, the passes and the data, and of "export".
+    """
+
+    schema: ClassVar[str] = "plait.compile/1"
+    what: ClassVar[str] = "the summary"
+
+    file: str
+    bytes: int
+    precision: str
+    platforms: tuple[str, ...]
+    dim: int | None
+    sites: tuple[str, ...]
+    functions: int
+    seconds: dict[str, float]
+
+    def __rich__(self) -> Text:
+        values = "no unconstrained density" if self.dim is None else f"{self.dim} unconstrained values"
+        spent = f"compiled in {self.seconds['compile']:.1f} s, exported in {self.seconds['export']:.1f} s"
+        written = f"\n{self.file}: {size(self.bytes)}, {self.functions} functions for {', '.join(self.platforms)}"
+        return Text.assemble((written, "bold"), f"\n{values}, {self.precision}; {spent}")
 
 
 def compile(
@@ -45,7 +80,11 @@ def compile(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Compile a model and save it with its data as a file, which runs without the model's source."""
+    """Save a model as a file that runs without its source.
+
+    The data are in the file. `plait sample`, `explain`, `show`, `check`, `bench` and `info` take it, and so does
+    plait.load in Python.
+    """
     with session(target, float64, dtype, debug, cache) as at:
         file = _file(at, output)
         platforms = tuple(dict.fromkeys(p.value for p in platform or PLATFORMS))
@@ -55,11 +94,13 @@ def compile(
             compiled = _with_params(model.compiled, seed, as_json)
             _save(compiled, file, platforms, report)
             seconds = {"compile": round(model.seconds, 3), "export": round(time.perf_counter() - began, 3)}
-        found = about(open_saved(file))
+        summary = _summary(file, model, seconds)
         if as_json:
-            typer.echo(json.dumps(_summary(file, found, seconds), allow_nan=False))
-        else:
-            _print(at, model, file, found, seconds)
+            typer.echo(json.dumps(summary.to_json(), allow_nan=False))
+            return
+        at.out.print(model.title)
+        at.out.print(site_table(model.sites))
+        at.out.print(summary)
 
 
 def _file(at: Session, output: Path | None) -> Path:
@@ -109,29 +150,16 @@ def _save(compiled: CompiledModel, file: Path, platforms: Sequence[str], report:
         raise ModelFileError(f"can't write {file}: {e.strerror or e}") from None
 
 
-def _summary(file: Path, found: SavedInfo, seconds: dict[str, float]) -> dict[str, Any]:
-    """What `docs/json.md` says."""
-    return {
-        "schema": SCHEMA,
-        "file": str(file),
-        "bytes": file.stat().st_size,
-        "precision": found.precision,
-        "platforms": list(found.platforms),
-        "dim": found.dim,
-        "sites": [site.name for site in found.sites],
-        "functions": sum(f.count for f in found.functions),
-        "seconds": seconds,
-    }
-
-
-def _print(at: Session, model: Opened, file: Path, found: SavedInfo, seconds: dict[str, float]) -> None:
-    at.out.print(model.title)
-    at.out.print(site_table(model.sites))
-    count = sum(f.count for f in found.functions)
-    values = "no unconstrained density" if found.dim is None else f"{found.dim} unconstrained values"
-    at.out.print(
-        Text(f"\n{file}: {size(file.stat().st_size)}, {count} functions for {', '.join(found.platforms)}", "bold")
-    )
-    at.out.print(
-        f"{values}, {found.precision}; compiled in {seconds['compile']:.1f} s, exported in {seconds['export']:.1f} s"
+def _summary(file: Path, model: Opened, seconds: dict[str, float]) -> Summary:
+    """What stands in the file, as it is read back."""
+    manifest = open_saved(file).manifest
+    return Summary(
+        str(file),
+        file.stat().st_size,
+        manifest.precision,
+        manifest.platforms,
+        model.compiled.dim if model.compiled.has_log_density else None,
+        tuple(site.name for site in model.sites),
+        len(manifest.functions),
+        seconds,
     )

@@ -19,7 +19,10 @@ def explain(
     without: Without = None,
     debug: Debug = False,
 ) -> None:
-    """Print what is evaluated, term by term, with its cost; as tables or JSON."""
+    """Print what is evaluated, term by term, with its cost.
+
+    As tables, or as JSON. Of a saved model it is what was written when it was compiled.
+    """
     with session(target, float64, dtype, debug) as at:
         if at.saved is not None:
             at.refuse_for_saved(data, without)

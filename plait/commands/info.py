@@ -16,7 +16,10 @@ File = Annotated[str, typer.Argument(metavar="MODEL.plait", help="A file that `p
 
 
 def info(target: File, as_json: Json = False, debug: Debug = False) -> None:
-    """Print what a saved model is: its sites, data, platforms and sizes; also of one that can't run here."""
+    """Print what a saved model is, without running it.
+
+    Its sites, data, platforms, versions and sizes; also of a model that can't run here.
+    """
     with session(target, None, None, debug) as at:
         if at.saved is None:
             raise ArtifactError(f"{target} is no saved model: `plait compile` makes one of MODEL.py")

@@ -79,7 +79,10 @@ def sample(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Compile a model and draw from its posterior, by default with NUTS (BlackJAX)."""
+    """Draw from a model's posterior, by default with NUTS.
+
+    The model is compiled, or loaded where it is a saved one; NUTS is BlackJAX's.
+    """
     asked: dict[str, Any] = {"chains": chains, "warmup": warmup, "draws": draws}
     asked |= {"target_accept": target_accept, "max_treedepth": max_treedepth}
     with session(target, float64, dtype, debug, cache) as at:

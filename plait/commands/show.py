@@ -38,7 +38,10 @@ def show(
     without: Without = None,
     debug: Debug = False,
 ) -> None:
-    """Print a model's graph: as traced, or after a pass; as text, DOT or JSON."""
+    """Print a model's graph, as text, DOT or JSON.
+
+    As traced, or after a pass; a saved model has the graphs as traced and after the last pass.
+    """
     if dot and as_json:
         fail("--dot and --json exclude each other: a graph is printed in one form", 2, False)
     with session(target, float64, dtype, debug) as at:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 from rich.console import Group
@@ -143,7 +143,7 @@ def about(saved: Saved) -> SavedInfo:
         sum(map(len, saved.members.values())),
         manifest.plait,
         manifest.jax,
-        "float64" if manifest.x64 else "float32",
+        manifest.precision,
         manifest.platforms,
         sum(slot.unconstrained.size for slot in described.slots) if density else None,
         None if described.no_density is None else str(described.no_density.error()),
@@ -242,8 +242,10 @@ def _said(info: SavedInfo) -> Iterator[tuple[str, str]]:
     if info.params != "none":
         yield "params", "their values are in the file" if info.params == "bound" else "drawn: values have to be given"
     yield "runs on", f"{', '.join(info.platforms)}; {'also' if info.runs_here else 'not'} here, on {info.here}"
-    yield "jax", f"{info.jax}; here {info.jax_here}" + (
-        "" if info.precision == "float32" else "; in Python with jax_enable_x64"
+    yield (
+        "jax",
+        f"{info.jax}; here {info.jax_here}"
+        + ("" if info.precision == "float32" else "; in Python with jax_enable_x64"),
     )
     count = sum(f.count for f in info.functions)
     other = ", ".join(f"{name} {size(n)}" for name, n in info.members.items() if name != "functions")

@@ -165,6 +165,11 @@ class Manifest:
     given_always: tuple[str, ...]
     no_prior_transform: Refusal | None
 
+    @property
+    def precision(self) -> str:
+        """What it was compiled in: "float64" or "float32"."""
+        return "float64" if self.x64 else "float32"
+
 
 def tree_of(structure: Any) -> Tree:
     """The structure of a param's values as data.
