@@ -14,5 +14,13 @@ class SiteLine:
     shape: str
     kind: str
 
+    @property
+    def style(self) -> str:
+        """Its colour in tables, as rich calls it."""
+        return _STYLES.get(self.kind.partition(",")[0], "")
+
+
+_STYLES = {"latent": "bold", "observed": "cyan", "deterministic": "dim", "param": "magenta", "factor": "magenta"}
+
 
 __all__ = ["SiteLine"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +10,17 @@ import typer.core
 
 import plait
 
-# In the order of the help. A module is imported when its command is asked for: JAX and NumPyro take seconds, and
-# somebody who presses the tabulator waits.
-COMMANDS = ("sample", "explain", "show", "check", "bench", "compile", "info")
+# In the order of the help, each with the first line of its own. A module is imported when its command is asked for:
+# JAX and NumPyro take seconds, and somebody who presses the tabulator waits.
+COMMANDS = {
+    "sample": "Draw from a model's posterior, by default with NUTS.",
+    "explain": "Print what is evaluated, term by term, with its cost.",
+    "show": "Print a model's graph, as text, DOT or JSON.",
+    "check": "Prove every pass, and find what is not finite.",
+    "bench": "Time value and gradient beside NumPyro on the same model.",
+    "compile": "Save a model as a file that runs without its source.",
+    "info": "Print what a saved model is, without running it.",
+}
 
 EXIT_CODES = """\b
 Exit codes:
@@ -26,29 +33,23 @@ An error is one line on the standard error; --debug shows the traceback.
 """
 
 
-class _Modules(Mapping[str, Any]):
-    """The commands by name."""
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in COMMANDS:
-            raise KeyError(name)
-        one = typer.Typer(add_completion=False, rich_markup_mode=None)
-        one.command(name)(getattr(importlib.import_module(f"plait.commands.{name}"), name))
-        return typer.main.get_command(one)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(COMMANDS)
-
-    def __len__(self) -> int:
-        return len(COMMANDS)
-
-
 class Commands(typer.core.TyperGroup):
-    """The group of all commands."""
+    """All commands: by name and help at first, whole once one is asked for."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        self.commands = _Modules()  # type: ignore[assignment]  # nobody adds to it
+        self.commands = {name: typer.core.TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, None if name is None or command is None else imported(name), rest
+
+
+def imported(name: str) -> Any:
+    """A command with its options."""
+    one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    one.command(name)(getattr(importlib.import_module(f"plait.commands.{name}"), name))
+    return typer.main.get_command(one)
 
 
 app = typer.Typer(

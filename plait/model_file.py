@@ -86,10 +86,8 @@ def run_file(path: Path) -> ModuleType:
     """The file as a module that is not ``__main__``. Its folder can be imported from, as a script's can."""
     require_file(path)
     if path.suffix != ".py":
-        raise ModelFileError(
-            f"{path} is not a Python file, and no saved model: expected MODEL.py, MODEL.py:function or a file that "
-            "`plait compile` wrote"
-        )
+        expected = "expected MODEL.py, MODEL.py:function or what `plait compile` wrote"
+        raise ModelFileError(f"{path} is not a Python file, and no saved model: {expected}")
     spec = importlib.util.spec_from_file_location(_MODULE_NAME, path)
     assert spec is not None
     assert spec.loader is not None

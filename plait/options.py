@@ -49,6 +49,7 @@ Target = Annotated[
     str,
     typer.Argument(metavar="MODEL", help="A Python file with the model, MODEL.py[:function], or a saved model."),
 ]
+Source = Annotated[str, typer.Argument(metavar="MODEL", help="A Python file with the model, MODEL.py[:function].")]
 Data = Annotated[
     Path | None,
     typer.Option("--data", metavar="FILE.json", help="Data by argument name; replaces entries of data()."),

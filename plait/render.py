@@ -1,4 +1,4 @@
-"""What the command line shows: sites, plan, posterior."""
+"""What the command line shows: sites, posterior, timings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from plait.ir.site_line import SiteLine
 from plait.runtime.summary import ESS_PER_CHAIN, R_HAT_MAX
+from plait.timing import CLOCKS, PLACES
 
 PIPED_WIDTH = 120  # a file or a pipe has no width of its own
 SHOWN_ENTRIES = 24  # a site with more entries than this is cut short in the table
@@ -38,15 +39,9 @@ def site_table(sites: Sequence[SiteLine]) -> Table:
     """A row for each site: name, distribution, shape with plates, latent or observed."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for site in sites:
-        style = site_style(site.kind)
-        table.add_row(Text(f"  {site.name}", style), Text(site.text), Text(site.shape, "dim"), Text(site.kind, style))
+        name, kind = Text(f"  {site.name}", site.style), Text(site.kind, site.style)
+        table.add_row(name, Text(site.text), Text(site.shape, "dim"), kind)
     return table
-
-
-def site_style(kind: str) -> str:
-    """The colour of a site, by what it is."""
-    styles = {"latent": "bold", "observed": "cyan", "deterministic": "dim", "param": "magenta", "factor": "magenta"}
-    return styles.get(kind.partition(",")[0], "")
 
 
 def data_line(data: Mapping[str, Any]) -> str:
@@ -103,4 +98,39 @@ def _flagged(value: float, template: str, bad: bool) -> Text:
     return Text("–", "dim") if math.isnan(value) else Text(template.format(value), "bold red" if bad else "")
 
 
-__all__ = ["console", "data_line", "model_title", "posterior_table", "site_style", "site_table"]
+# -- timings --------------------------------------------------------------------------------------------
+
+
+def timing_table(
+    records: Sequence[Mapping[str, Any]], ready: Mapping[str, tuple[float, ...]], libraries: Sequence[str]
+) -> Table:
+    """A row for each place and for getting ready; by clock each library and how many times faster plait is."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("")
+    for clock in CLOCKS:
+        for library in libraries:
+            shown.add_column(f"{library}\n{clock}", justify="right")
+        if len(libraries) > 1:
+            shown.add_column("NumPyro\n/ plait", justify="right")
+    figures = {(r["library"], r["place"]): [r[clock] for clock in CLOCKS] for r in records}
+    for place in PLACES:
+        shown.add_row(_ROWS[place], *_cells([figures[library, place] for library in libraries]))
+    shown.add_row("ready, s", *_cells([list(ready[library]) for library in libraries]))
+    return shown
+
+
+_ROWS = {"in a jit": "gradient in a jit, µs", "Python": "gradient from Python, µs"}
+
+
+def _cells(by_library: list[list[float]]) -> list[Text]:
+    """Of one row: for each clock the libraries' figures and their ratio."""
+    cells = []
+    for figures in zip(*by_library, strict=True):
+        cells += [Text(f"{x:.3g}" if x < 1000 else f"{x:,.0f}") for x in figures]
+        if len(figures) > 1:
+            ratio = figures[1] / figures[0]
+            cells.append(Text(f"{ratio:.3g}x", "bold green" if ratio >= 1 else "bold yellow"))
+    return cells
+
+
+__all__ = ["console", "data_line", "model_title", "posterior_table", "site_table", "timing_table"]

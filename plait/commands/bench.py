@@ -14,18 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 import plait
 from plait.ir.errors import ModelError
 from plait.model_file import ModelFile
 from plait.options import Data, Debug, DtypeOption, Float64, Target, Without
-from plait.render import console
+from plait.render import console, timing_table
 from plait.runtime.artifact.load import open_saved
 from plait.runtime.compiled import CompiledModel
 from plait.session import Opened, Session, fail, one_line, session, switches, warn, where, with_fixed_params
-from plait.timing import CLOCKS, PLACES, START, Prepared, measure, seconds
+from plait.timing import START, Prepared, measure, seconds
 
 DISAGREE = 1  # exit code
 POINTS = 3  # random ones at which both densities are compared
@@ -184,7 +183,7 @@ def _timings(
     ready = _ready_seconds(readies, min(repeats, READY))
     _say("timing value and gradient …")
     records = measure(densities, repeats)
-    out.print(_table(records, ready, list(densities)))
+    out.print(timing_table(records, ready, list(densities)))
     theirs_ready = "" if theirs is None else " (NumPyro: initialize_model and first gradient)"
     out.print(
         Text(
@@ -229,33 +228,3 @@ def _ready_seconds(readies: Mapping[str, Callable[[], Any]], repeats: int) -> di
 def _awaited(ready: Callable[[], Any], n: int) -> None:
     for _ in range(n):
         jax.block_until_ready(ready())
-
-
-def _table(records: list[dict[str, Any]], ready: Mapping[str, tuple[float, ...]], libraries: list[str]) -> Table:
-    """A row for each place and for getting ready; by clock each library and how many times faster plait is."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column("")
-    for clock in CLOCKS:
-        for library in libraries:
-            shown.add_column(f"{library}\n{clock}", justify="right")
-        if len(libraries) > 1:
-            shown.add_column("NumPyro\n/ plait", justify="right")
-    figures = {(r["library"], r["place"]): [r[clock] for clock in CLOCKS] for r in records}
-    for place in PLACES:
-        shown.add_row(_ROWS[place], *_cells([figures[library, place] for library in libraries]))
-    shown.add_row("ready, s", *_cells([list(ready[library]) for library in libraries]))
-    return shown
-
-
-_ROWS = {"in a jit": "gradient in a jit, µs", "Python": "gradient from Python, µs"}
-
-
-def _cells(by_library: list[list[float]]) -> list[Text]:
-    """Of one row: for each clock the libraries' figures and their ratio."""
-    cells = []
-    for figures in zip(*by_library, strict=True):
-        cells += [Text(f"{x:.3g}" if x < 1000 else f"{x:,.0f}") for x in figures]
-        if len(figures) > 1:
-            ratio = figures[1] / figures[0]
-            cells.append(Text(f"{ratio:.3g}x", "bold green" if ratio >= 1 else "bold yellow"))
-    return cells

@@ -15,7 +15,7 @@ from rich.text import Text
 from plait.compiler.report import Report
 from plait.ir.errors import ArtifactError
 from plait.model_file import ModelFileError, split_target
-from plait.options import Cache, Data, Debug, DtypeOption, Float64, Json, Platform, Target, Without, stages
+from plait.options import Cache, Data, Debug, DtypeOption, Float64, Json, Platform, Source, Without, stages
 from plait.render import console, site_table
 from plait.runtime.artifact.about import size
 from plait.runtime.artifact.container import is_saved
@@ -62,7 +62,7 @@ class Summary(Report):
 
 
 def compile(
-    target: Target,
+    target: Source,
     data: Data = None,
     output: Annotated[
         Path | None,
@@ -70,7 +70,9 @@ def compile(
     ] = None,
     platform: Annotated[
         list[Platform] | None,
-        typer.Option(help="What it is to run on (repeatable); cpu, cuda and tpu.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="Of cpu, cuda, rocm, tpu (repeatable); cpu, cuda and tpu.", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of initial values of params that are random.")] = 0,
     as_json: Json = False,

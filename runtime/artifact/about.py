@@ -211,13 +211,11 @@ def _runs_here(saved: Saved) -> bool:
 
 # -- as text ----------------------------------------------------------------------------------------------
 
-_STYLES = {"latent": "bold", "observed": "cyan", "deterministic": "dim", "param": "magenta", "factor": "magenta"}
-
 
 def _sites(sites: tuple[SavedSite, ...]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for site in sites:
-        style = _STYLES.get(site.kind.partition(",")[0], "")
+        style = SiteLine(site.name, site.text, site.shape, site.kind).style
         in_support = "" if site.support is None or site.kind == "param" else site.support
         cells = Text(site.text), Text(site.shape, "dim"), Text(site.kind, style), Text(in_support, "dim")
         table.add_row(Text(f"  {site.name}", style), *cells)
@@ -255,11 +253,8 @@ def _said(info: SavedInfo) -> Iterator[tuple[str, str]]:
 
 def size(count: int) -> str:
     """Bytes for people: ``386 kB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000  # type: ignore[assignment]
-    return f"{count:.3g} GB"
+    power = max((i for i in range(4) if count >= 1000**i), default=0)
+    return f"{count / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB')[power]}"
 
 
 __all__ = ["SavedArray", "SavedFunctions", "SavedInfo", "SavedSite", "about", "size"]

@@ -10,7 +10,7 @@ import jax
 import pytest
 from typer.testing import CliRunner
 
-from plait.cli import COMMANDS, app
+from plait.cli import COMMANDS, app, imported
 from tests.cli.conftest import ROOT, run
 
 
@@ -56,6 +56,18 @@ def test_the_help_lists_commands_and_exit_codes():
     assert re.findall(r"^  (\w+) ", listed, re.M) == list(COMMANDS)
     assert "..." not in listed, "each sentence fits"
     assert re.findall(r"^    (\d)  ", out, re.M) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_says_what_the_command_says(command):
+    """Whose module the list does without."""
+    assert imported(command).get_short_help_str(200) == COMMANDS[command].rstrip(".") + "."
+
+
+def test_the_list_imports_no_command():
+    code = "import sys; from plait.cli import app; app(['--help'], standalone_mode=False); print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_the_page_has_every_command_and_option():
