@@ -21,7 +21,7 @@ from plait.runtime.boundary import given_sites
 from plait.runtime.data import rebound_arrays
 from plait.runtime.given import cube_points, draws_shape, one_key
 from plait.runtime.params import packed
-from plait.runtime.progress import OnProgress, Progress, reporting
+from plait.runtime.progress import OnProgress, reporting
 from plait.runtime.stages import Stages
 from plait.runtime.start import RADIUS, TRIES
 
@@ -236,7 +236,7 @@ class CompiledModel(Stages):
         from plait.runtime.artifact.save import save
 
         with reporting(progress) as report:
-            save(self, Path(path), platforms, lambda name, done, n: report(Progress("export", done, n, step=name)))
+            save(self, Path(path), platforms, report)
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())

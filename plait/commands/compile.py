@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 from rich.text import Text
@@ -25,6 +25,7 @@ from plait.runtime.progress import OnProgress, Progress, reporting
 from plait.session import Opened, Session, session, warn, with_fixed_params
 
 PLATFORMS = (Platform.CPU, Platform.CUDA, Platform.TPU)
+COMPILING = "compile the model"  # as the progress bar calls it
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def compile(
         file = _file(at, output)
         platforms = tuple(dict.fromkeys(p.value for p in platform or PLATFORMS))
         with reporting(True) as report:
-            model = at.opened(data, without, _passes(report, without))
+            model = _opened(at, data, without, report)
             began = time.perf_counter()
             compiled = _with_params(model.compiled, seed, as_json)
             _save(compiled, file, platforms, report)
@@ -125,17 +126,17 @@ def _file(at: Session, output: Path | None) -> Path:
     return file
 
 
-def _passes(report: OnProgress, without: Sequence[str] | None) -> Callable[[str, Any], None]:
-    """Reports the trace and each pass when it is done."""
-    names = [name for name in stages() if name not in (without or ())]
-    report(Progress("compile the model", 0, len(names), step=names[0]))
+def _opened(at: Session, data: Path | None, without: Sequence[str] | None, report: OnProgress) -> Opened:
+    """The model; reports the trace, each pass, and what is done with the data after them."""
+    steps = [*(name for name in stages() if name not in (without or ())), "data"]
 
-    def on_graph(name: str, graph: Any) -> None:
-        done = names.index(name) + 1
-        step = names[done] if done < len(names) else "data"
-        report(Progress("compile the model", done, len(names), step=step))
+    def done(count: int) -> None:
+        report(Progress(COMPILING, count, len(steps), step=steps[count] if count < len(steps) else ""))
 
-    return on_graph
+    done(0)
+    model = at.opened(data, without, lambda name, graph: done(steps.index(name) + 1))
+    done(len(steps))
+    return model
 
 
 def _with_params(compiled: CompiledModel, seed: int, as_json: bool) -> CompiledModel:

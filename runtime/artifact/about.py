@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from plait.compiler.report import Report
-from plait.ir.errors import ArtifactError
 from plait.ir.site_line import SiteLine
 from plait.ir.types import Dtype, Loc, Shape
-from plait.runtime.artifact.load import Saved, platform, require_platform
+from plait.runtime.artifact.load import Saved, platform
 from plait.runtime.artifact.manifest import FunctionRecord
 
 
@@ -156,7 +155,7 @@ def about(saved: Saved) -> SavedInfo:
         manifest.key_impl,
         tuple(_without(saved)),
         platform(),
-        _runs_here(saved),
+        platform() in manifest.platforms,
         jax.__version__,
     )
 
@@ -192,21 +191,13 @@ def _functions(records: tuple[FunctionRecord, ...]) -> Iterator[SavedFunctions]:
 
 def _without(saved: Saved) -> Iterator[str]:
     manifest = saved.manifest
-    yield "the model's source, so no data of other shapes, no values for observed sites, no proof of the passes"
+    yield "its source: data of other shapes, values for observed sites and a proof of the passes need that"
     if manifest.given_always:
         yield f"draws of {', '.join(manifest.given_always)}"
     if manifest.no_prior_transform is not None:
         yield f"a prior transform: {manifest.no_prior_transform.error()}"
     if saved.about.weighted_prior is not None:
         yield f"starts from prior draws: {saved.about.weighted_prior.error()}"
-
-
-def _runs_here(saved: Saved) -> bool:
-    try:
-        require_platform(saved)
-    except ArtifactError:
-        return False
-    return True
 
 
 # -- as text ----------------------------------------------------------------------------------------------

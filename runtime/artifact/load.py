@@ -150,11 +150,6 @@ def require_process(saved: Saved) -> None:
             f"{saved.path} was compiled in float64, and this process computes in float32: switch on jax_enable_x64, or "
             "compile it in float32"
         )
-    require_platform(saved)
-
-
-def require_platform(saved: Saved) -> None:
-    """Raises ArtifactError where the file has no code for the platform of this process."""
     here = platform()
     if here not in saved.manifest.platforms:
         raise ArtifactError(
@@ -178,4 +173,4 @@ def _parsed(member: bytes, name: str) -> Any:
         raise ArtifactError(f"the saved model's {name} is no JSON: {e}") from None
 
 
-__all__ = ["Saved", "open_saved", "platform", "require_platform", "require_process"]
+__all__ = ["Saved", "open_saved", "platform", "require_process"]

@@ -57,8 +57,7 @@ from plait.runtime.artifact.pictures import Picture, Pictures
 from plait.runtime.bound import Bound
 from plait.runtime.description import Description, Refusal
 from plait.runtime.program import Program
-
-OnFunction = Callable[[str, int, int], None]  # name, how many are done, how many there are
+from plait.runtime.progress import OnProgress, Progress
 
 
 @dataclass(frozen=True)
@@ -74,14 +73,14 @@ class _Part:
         return self.bound._program
 
 
-def save(bound: Bound, path: Path, platforms: Sequence[str], on_function: OnFunction) -> None:
+def save(bound: Bound, path: Path, platforms: Sequence[str], report: OnProgress) -> None:
     """Writes a compiled model, in one step.
 
     Args:
         bound: the model on its data.
         path: of the file.
         platforms: that it is to run on: of "cpu", "cuda", "rocm" and "tpu".
-        on_function: called before each function is exported, and once after the last, with an empty name.
+        report: called before each function is exported, and once after the last.
 
     Raises:
         ArtifactError: something of the model has no form in a file; or a function can't be exported to a platform.
@@ -93,11 +92,11 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], on_function: OnFunc
     arrays, records, blobs = ArrayWriter(), [], []
     todo = [(f"{name}/{f.name}", f) for name, part in parts.items() for f in _functions(part)]
     for done, (name, function) in enumerate(todo):
-        on_function(name, done, len(todo))
+        report(Progress("export", done, len(todo), step=name.rpartition("/")[0]))
         blob, constants = _export(name, function, platforms)
         records.append(FunctionRecord(name, len(blob), tuple(arrays.add(c, f"constants of {name}") for c in constants)))
         blobs.append(blob)
-    on_function("", len(todo), len(todo))
+    report(Progress("export", len(todo), len(todo)))
     programs = {name: _program_record(part, arrays) for name, part in parts.items()}
     manifest = _manifest(bound, platforms, programs, records, arrays)
     write(

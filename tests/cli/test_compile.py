@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -20,9 +21,11 @@ import pytest
 
 import plait
 from plait.commands.compile import Summary
+from plait.compiler.passes import PIPELINE
 from plait.compiler.report import Report
 from plait.runtime.artifact import container
 from plait.runtime.artifact.about import SavedArray, SavedFunctions, SavedInfo, SavedSite
+from plait.runtime.artifact.parts import PARTS
 from tests.cli.conftest import ROOT, run
 
 EIGHT_SCHOOLS = ROOT / "examples/eight_schools.py"
@@ -164,6 +167,21 @@ def test_random_params_are_drawn_and_a_model_without_density_is_saved(write):
     assert "every term is finite at a prior draw (seed 0)" in " ".join(checked.stdout.split())
 
 
+def test_progress_names_each_pass_and_each_part_that_is_exported(write, monkeypatch):
+    seen = []
+    monkeypatch.setattr("plait.commands.compile.reporting", lambda _: contextlib.nullcontext(seen.append))
+    result = run("compile", write(TINY), "--platform", "cpu", "--without", "fuse")
+    assert result.exit_code == 0, result.output
+    compiling = [p for p in seen if p.phase == "compile the model"]
+    passes = [p.name for p in PIPELINE if p.name != "fuse"]
+    assert [p.step for p in compiling] == ["trace", *passes, "data", ""]
+    assert [p.done for p in compiling] == list(range(len(passes) + 3))
+    assert {p.total for p in compiling} == {len(passes) + 2}
+    exporting = seen[len(compiling) :]
+    assert [p.done for p in exporting] == list(range(exporting[0].total + 1))
+    assert list(dict.fromkeys(p.step for p in exporting)) == ["whole", *PARTS, "unscaled", ""]
+
+
 def test_progress_is_shown_on_a_terminal(write):
     path = write(TINY)
     ours, theirs = pty.openpty()
@@ -182,10 +200,9 @@ def test_progress_is_shown_on_a_terminal(write):
     assert child.returncode == 0, shown
     assert json.loads(out)["sites"] == ["mu", "y"]
     lines = re.sub(r"\x1b\[[\d;?]*\w", "", shown.decode())
-    assert re.search(r"compile the model .*17/17", lines)
+    assert re.search(r"compile the model .*18/18", lines)
     total = json.loads(out)["functions"]
     assert f"{total}/{total}" in lines
-    assert "log_density" in lines
 
 
 # -- plait info -------------------------------------------------------------------------------------------
