@@ -198,7 +198,7 @@ def compilation_cache(folder: Path | None) -> Iterator[None]:
 
 _CACHING: dict[str, Any] = {
     "jax_compilation_cache_dir": None,
-    "jax_persistent_cache_min_compile_time_secs": 0.1,  # a model has many functions that take less than jax's 1 s
+    "jax_persistent_cache_min_compile_time_secs": 0.0,  # a model has many functions that take less than jax's 1 s
     "jax_persistent_cache_min_entry_size_bytes": 0,
 }
 
