@@ -337,7 +337,7 @@ class LoadedProgram:
     @property
     def traced(self) -> NoReturn:
         """Refuses, as `model`, `density_graph` and `history` do."""
-        raise ArtifactError("a loaded model has its graphs as text and JSON only: plait show prints them")
+        raise ArtifactError("a loaded model has its graphs as JSON only: plait show prints them")
 
     model = density_graph = history = traced
 
