@@ -53,7 +53,7 @@ def on_line(values: Sequence[Any], steps: Any) -> Any:
         return _jaxpr(values, steps)
     if isinstance(first, np.ndarray | jax.Array):
         return _array(values, steps)
-    if is_dataclass(first):
+    if is_dataclass(first) and not isinstance(first, type):
         new = {f.name: on_line([getattr(v, f.name) for v in values], steps) for f in fields(first)}
         return type(first)(**new)
     if all(v == first for v in values) or all(str(v) == str(first) for v in values):
@@ -165,8 +165,8 @@ def evaluated(
 
 
 def _equation(eqns: Sequence[Any], steps: Any, inputs: Sequence[Any]) -> list[Any]:
-    called = [compat.called_jaxpr(e) for e in eqns]
-    if called[0] is not None:  # exported functions are not differentiated, so that custom derivatives are not needed
+    called = [c for e in eqns if (c := compat.called_jaxpr(e)) is not None]
+    if called:  # exported functions are not differentiated, so that custom derivatives are not needed
         return evaluated(called, steps, inputs)
     return compat.bind(eqns[0].primitive, on_line([e.params for e in eqns], steps), inputs)
 
