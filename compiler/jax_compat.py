@@ -12,6 +12,15 @@ from jax.extend import core
 from jax.interpreters import ad, batching
 
 
+def _undecided_size() -> type[Exception]:
+    where = jax.errors if hasattr(jax.errors, "InconclusiveDimensionOperation") else jax.core
+    found: type[Exception] = where.InconclusiveDimensionOperation
+    return found
+
+
+UndecidedSizeError = _undecided_size()  # of an export: code that only some sizes can have
+
+
 @dataclass(frozen=True)
 class ScanParams:
     """The parameters of a `scan` equation, under names that do not change."""

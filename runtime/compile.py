@@ -65,7 +65,12 @@ def compile(
     verify(graph)
     record("trace", graph)
     data = None if any(map(is_tracer, arguments.arrays)) else arguments.arrays
-    program = replace(build(graph, passes or {}, arguments, record, data), notes=notes)
+
+    def again(arrays: Sequence[Any]) -> CompiledModel:
+        args, kwargs = arguments.rebuild(arrays)
+        return compile(model, *args, static=static, passes=passes, **kwargs)
+
+    program = replace(build(graph, passes or {}, arguments, record, data), notes=notes, again=again)
     compiled = CompiledModel.bound(program, arguments.arrays)
     points = 2 if check is True else int(check)
     if not points:

@@ -220,6 +220,7 @@ class CompiledModel(Stages):
         path: str | os.PathLike[str],
         *,
         platforms: Sequence[str] = ("cpu", "cuda", "tpu"),
+        rows: Sequence[str] = (),
         progress: bool | OnProgress = True,
     ) -> None:
         """Writes the model with its data to a file, from which `plait.load` makes it again, without its source.
@@ -227,16 +228,20 @@ class CompiledModel(Stages):
         Args:
             path: of the file, which is replaced in one step.
             platforms: that the model is to run on: of "cpu", "cuda", "rocm" and "tpu".
+            rows: names of data, such as ("x", "y"), of which the loaded model takes another number of rows, the same
+                for all. The model is compiled three times, so that it is known what the number decides.
             progress: as for samplers.
 
         Raises:
-            ArtifactError: something of the model has no form in a file, or there is no code of it for a platform.
+            ArtifactError: something of the model has no form in a file; there is no code of it for a platform, or none
+                for any number of rows.
+            OptionError: `rows` names no data, or such of different lengths.
             OSError: the file can't be written; what was there before stays.
         """
         from plait.runtime.artifact.save import save
 
         with reporting(progress) as report:
-            save(self, Path(path), platforms, report)
+            save(self, Path(path), platforms, (rows,) if isinstance(rows, str) else tuple(rows), report)
 
     def __repr__(self) -> str:
         latents = ", ".join(f"{name}{list(shape) if shape else ''}" for name, shape in self._shapes.items())

@@ -15,6 +15,8 @@ from plait.ir.types import ArrayType
 from plait.runtime.description import DataSchema
 from plait.runtime.names import unknown_names
 
+FEWEST_ROWS = 2  # of data whose number of rows may change; code for one row is other code
+
 
 def rebound_arrays(schema: DataSchema, current: Sequence[Any], new: Mapping[str, Any]) -> tuple[Any, ...]:
     """The data arrays with some arguments replaced.
@@ -37,13 +39,24 @@ def rebound_arrays(schema: DataSchema, current: Sequence[Any], new: Mapping[str,
         _same_structure(name, schema.parts[name], leaves)
         for label, leaf in leaves.items():
             if label in arrays:
-                arrays[label] = _same_type(label, leaf, arrays[label])
+                arrays[label] = _same_type(label, leaf, arrays[label], label in schema.rows)
             elif not _equal(leaf, schema.static[label]):
                 raise BindError(
                     f"{label!r} is part of the program, compiled for {schema.static[label]!r}, got {leaf!r}: "
                     "call plait.compile again"
                 )
+    _same_length({label: np.shape(arrays[label]) for label in schema.rows})
     return tuple(arrays.values())
+
+
+def _same_length(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Those of data whose leading axis may have another length, the same for all."""
+    lengths = {label: shape[0] for label, shape in shapes.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{label!r} {n}" for label, n in lengths.items())
+        raise BindError(f"data with rows of their own number have different ones: {found}; bind all of them together")
+    if min(lengths.values(), default=FEWEST_ROWS) < FEWEST_ROWS:
+        raise BindError(f"data {', '.join(map(repr, lengths))} need at least {FEWEST_ROWS} rows")
 
 
 def _same_structure(name: str, parts: Collection[str], leaves: Mapping[str, Any]) -> None:
@@ -62,12 +75,12 @@ def _as_array(label: str, given: Any) -> Any:
         raise BindError(f"data {label!r} must be an array of numbers, got {found}") from None
 
 
-def _same_type(label: str, leaf: Any, before: Any) -> Any:
+def _same_type(label: str, leaf: Any, before: Any, any_length: bool) -> Any:
     if np.ma.is_masked(leaf):
         raise DataError(f"data {label!r} is a masked array, whose mask would be ignored; pass the mask apart")
     array = canonical(_as_array(label, leaf), label)
     new, old = (ArrayType(t.dtype, tuple(t.shape)) for t in map(jax.typeof, (array, before)))
-    if new.shape != old.shape:
+    if new.shape != old.shape and not (any_length and new.ndim and new.shape[1:] == old.shape[1:]):
         raise BindError(f"data {label!r} is {new}, compiled for {old}: call plait.compile again")
     same_kind = (
         np.can_cast(new.dtype, old.dtype, "same_kind") if isinstance(new.dtype, np.dtype) else new.dtype == old.dtype

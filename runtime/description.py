@@ -37,11 +37,13 @@ class DataSchema:
         names: of the data arrays, such as ``y`` or ``batch['x']``.
         parts: by argument the labels of its leaves.
         static: the leaves that are no data, by label.
+        rows: the data whose leading axis may have another length, the same for all.
     """
 
     names: tuple[str, ...]
     parts: dict[str, tuple[str, ...]]
     static: dict[str, Any]
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

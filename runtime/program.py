@@ -58,6 +58,7 @@ class Program:
         switches: optional passes by name, False for those that are off.
         notes: sentences of the trace, such as why it has an ordinary loop.
         part: which addends `log_density` sums.
+        again: compiles the model from its source on other data arrays.
     """
 
     traced: Graph
@@ -68,6 +69,7 @@ class Program:
     switches: Mapping[str, bool] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     part: Part = WHOLE
+    again: Callable[[Sequence[Any]], Any] | None = None
 
     @cached_property
     def description(self) -> Description:

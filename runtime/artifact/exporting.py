@@ -1,7 +1,9 @@
 """A program's functions as StableHLO: what is exported of it, with which arguments.
 
 Every function of points (z, values, keys, u) takes them with a leading axis of any length, see `calling`. Arrays that
-a function closes over are its first argument, and are stored once.
+a function closes over are its first argument, and are stored once. Where data may have another number of rows, a
+function is traced at three numbers, see `lengths`; then the first argument ends with an array without elements that has
+as many rows.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from numpyro.distributions import biject_to
 
 from plait.compiler.host_checks import condition
@@ -28,6 +29,8 @@ from plait.ir.errors import ModelError
 from plait.ir.ops import Check, Input, Param, inputs
 from plait.ir.spec import rebuild
 from plait.runtime import param_values
+from plait.runtime.artifact.lengths import evaluated, is_one, on_line
+from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 
 Call = Callable[..., Any]
@@ -50,6 +53,38 @@ class Exportable:
 
 
 @dataclass(frozen=True)
+class Sizes:
+    """Symbolic sizes.
+
+    Attributes:
+        n: of an axis of points.
+        rows: the number of rows that is saved, None where it is fixed.
+        m: any number of rows; `rows`, where it is fixed.
+    """
+
+    n: Any
+    rows: int | None
+    m: Any
+
+    @classmethod
+    def of(cls, rows: int | None) -> Sizes:
+        if rows is None:
+            return cls(export.symbolic_shape("n")[0], None, None)
+        n, m = export.symbolic_shape("n, m", constraints=[f"m >= {FEWEST_ROWS}"])
+        return cls(n, rows, m)
+
+    @property
+    def steps(self) -> Any:
+        """How many more rows there are than are saved."""
+        return 0 if self.rows is None else self.m - self.rows
+
+    @property
+    def witness(self) -> list[Any]:
+        """What tells a function the number of rows, also where none of its arguments has as many."""
+        return [] if self.rows is None else [jax.ShapeDtypeStruct((self.m, 0), np.bool_)]
+
+
+@dataclass(frozen=True)
 class Example:
     """The types of what a program's functions take.
 
@@ -66,8 +101,7 @@ class Example:
     params: Any
 
     @classmethod
-    def of(cls, data: Arrays, known: Arrays, params: Arrays) -> Example:
-        (n,) = export.symbolic_shape("n")
+    def of(cls, n: Any, data: Arrays, known: Arrays, params: Arrays) -> Example:
         return cls(n, *map(typed, (tuple(data), tuple(known), tuple(params))))
 
     def points(self, program: Program) -> Any:
@@ -92,7 +126,7 @@ class Example:
         return tuple(self.known[i] for i in program.uses(function))
 
 
-def data_functions(program: Program, example: Example) -> Iterator[Exportable]:
+def preparing_functions(program: Program, example: Example) -> Iterator[Exportable]:
     """What is done once per data set, but for the host's part."""
     lowered = program.lowered
     computed = jax.eval_shape(lowered.computed, example.data)
@@ -249,24 +283,38 @@ def _pulled_back(function: Call) -> Call:
     return call
 
 
-def exported(function: Exportable, platforms: Sequence[str]) -> tuple[Any, list[Any]]:
-    """The function as StableHLO, which takes the arrays that it closes over first; and these arrays."""
-    closed, results = jax.make_jaxpr(function.call, return_shape=True)(*function.arguments)
-    structure = jax.tree.structure(results)
+def exported(functions: Sequence[Exportable], sizes: Sizes, platforms: Sequence[str]) -> tuple[Any, list[Any]]:
+    """The function as StableHLO, which takes the arrays that it closes over first; and these arrays.
+
+    Args:
+        functions: the function; where rows are of any number, at `sizes.rows` and at one and two more.
+        sizes: the symbolic ones.
+        platforms: to run on.
+
+    Raises:
+        DiffersError: it is not one function for all numbers of rows.
+    """
+    traced = [jax.make_jaxpr(f.call, return_shape=True)(*f.arguments) for f in functions]
+    structure = jax.tree.structure(traced[0][1])
+    closed = [c for c, _ in traced]
+    kept = [i for i, values in enumerate(zip(*(c.consts for c in closed), strict=True)) if is_one(values)]
 
     def call(constants: Any, *arguments: Any) -> Any:
-        leaves = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, constants))(*jax.tree.leaves(arguments))
+        given = dict(zip(kept, constants, strict=False))
+        leaves = evaluated(closed, sizes.steps, jax.tree.leaves(arguments), given)
         return jax.tree.unflatten(structure, leaves)
 
-    constants = [jnp.asarray(c) for c in closed.consts]
-    found = export.export(jax.jit(call), platforms=tuple(platforms))(typed(constants), *function.arguments)
-    return found, constants
+    constants = [jnp.asarray(closed[0].consts[i]) for i in kept]
+    arguments = jax.tree.map(lambda *types: on_line(types, sizes.steps), *(f.arguments for f in functions))
+    first = [*typed(constants), *sizes.witness]
+    return export.export(jax.jit(call), platforms=tuple(platforms))(first, *arguments), constants
 
 
 __all__ = [
     "Example",
     "Exportable",
-    "data_functions",
+    "Sizes",
+    "preparing_functions",
     "density_functions",
     "drawing_functions",
     "drawn_types",

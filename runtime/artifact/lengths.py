@@ -7,7 +7,7 @@ rule that was not seen twice, and no rule of the compiler has to know of symboli
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any
@@ -53,6 +53,8 @@ def on_line(values: Sequence[Any], steps: Any) -> Any:
         return _jaxpr(values, steps)
     if isinstance(first, np.ndarray | jax.Array):
         return _array(values, steps)
+    if isinstance(first, jax.ShapeDtypeStruct):
+        return _aval(values, steps)
     if is_dataclass(first) and not isinstance(first, type):
         new = {f.name: on_line([getattr(v, f.name) for v in values], steps) for f in fields(first)}
         return type(first)(**new)
@@ -91,9 +93,9 @@ def _short(x: Any) -> str:
 
 def _array(values: Sequence[Any], steps: Any) -> Any:
     """A constant: equal in all traces, or one value throughout, or its own indices."""
-    arrays = [np.asarray(v) for v in values]
-    if all(a.shape == arrays[0].shape and np.array_equal(a, arrays[0], equal_nan=_has_nan(a)) for a in arrays):
+    if is_one(values):
         return values[0]
+    arrays = [np.asarray(v) for v in values]
     shape = on_line([a.shape for a in arrays], steps)
     if all(a.size for a in arrays) and all(np.all(a == arrays[0].flat[0]) for a in arrays):
         return jnp.broadcast_to(jnp.asarray(arrays[0].flat[0]), shape)
@@ -103,8 +105,13 @@ def _array(values: Sequence[Any], steps: Any) -> Any:
     raise DiffersError(f"constants of shape {arrays[0].shape} and {arrays[1].shape}")
 
 
-def _has_nan(a: np.ndarray) -> bool:
-    return a.dtype.kind in "fc"
+def is_one(values: Sequence[Any]) -> bool:
+    """Whether all of these arrays are equal."""
+    if len(values) == 1:
+        return True
+    arrays = [np.asarray(v) for v in values]
+    first, has_nan = arrays[0], arrays[0].dtype.kind in "fc"
+    return all(a.shape == first.shape and np.array_equal(a, first, equal_nan=has_nan) for a in arrays)
 
 
 def _indices(a: np.ndarray, axis: int) -> np.ndarray:
@@ -127,23 +134,23 @@ def _aval(avals: Sequence[Any], steps: Any) -> Any:
 
 
 def evaluated(
-    closed: Sequence[ClosedJaxpr], steps: Any, args: Sequence[Any], consts: Sequence[Any] | None = None
+    closed: Sequence[ClosedJaxpr], steps: Any, args: Sequence[Any], given: Mapping[int, Any] | None = None
 ) -> list[Any]:
     """The results of what `closed` would be where the length is `steps` longer than in the first.
 
     Args:
-        closed: traces of one function, each of a length one longer than the one before.
+        closed: traces of one function, each of a length one longer than the one before; or a single one.
         steps: a number, or a symbolic dimension.
         args: flat.
-        consts: what the first trace closes over; default, what all three do.
+        given: constants that the function closes over, by their place; the others are those of the traces.
 
     Raises:
         DiffersError: the traces are not the same but for their lengths.
     """
     jaxprs = [c.jaxpr for c in closed]
     first = jaxprs[0]
-    if consts is None:
-        consts = [on_line(values, steps) for values in zip(*(c.consts for c in closed), strict=True)]
+    of_traces = enumerate(zip(*(c.consts for c in closed), strict=True))
+    consts = [given[i] if given and i in given else on_line(values, steps) for i, values in of_traces]
     env: dict[Any, Any] = dict(zip([*first.constvars, *first.invars], [*consts, *args], strict=True))
     twins = [dict(zip([*j.constvars, *j.invars], [*first.constvars, *first.invars], strict=True)) for j in jaxprs]
 
@@ -171,4 +178,4 @@ def _equation(eqns: Sequence[Any], steps: Any, inputs: Sequence[Any]) -> list[An
     return compat.bind(eqns[0].primitive, on_line([e.params for e in eqns], steps), inputs)
 
 
-__all__ = ["DiffersError", "evaluated", "on_line"]
+__all__ = ["DiffersError", "evaluated", "is_one", "on_line"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from plait.ir.errors import ArtifactError
 from plait.ir.records import from_data
 from plait.runtime.artifact.arrays import read_arrays
 from plait.runtime.artifact.container import read
-from plait.runtime.artifact.manifest import FunctionRecord, Known, Manifest, structure_of
+from plait.runtime.artifact.lengths import on_line
+from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Known, Manifest, kernels_on_line, structure_of
 from plait.runtime.artifact.pictures import Pictures
 from plait.runtime.description import Description
 
@@ -42,10 +43,25 @@ class Saved:
     @cached_property
     def about(self) -> Description:
         """What the model says of itself."""
-        about, trees = self.manifest.about, self.manifest.trees
+        return self.about_longer(0)
+
+    def about_longer(self, steps: int) -> Description:
+        """The same for data with so many rows more than are saved."""
+        about, longer, trees = self.manifest.about, self.manifest.longer, self.manifest.trees
+        about = on_line([about, longer.about], steps) if longer and steps else about
         structures = {name: structure_of(tree) for name, tree in trees.items()}
         static = {name: AsWritten(text) for name, text in self.manifest.static.items()}
-        return replace(about, params=replace(about.params, trees=structures), data=replace(about.data, static=static))
+        data = replace(about.data, static=static, rows=self.manifest.rows)
+        return replace(about, params=replace(about.params, trees=structures), data=data)
+
+    def kernels_longer(self, program: str, steps: int) -> tuple[KernelRecord, ...]:
+        """What the host computes for a program, where data have so many rows more than are saved."""
+        kernels, longer = self.manifest.programs[program].kernels, self.manifest.longer
+        return kernels_on_line([kernels, longer.kernels[program]], steps) if longer and steps else kernels
+
+    def more_rows(self, data: Sequence[Any]) -> int:
+        """How many rows these data have more than are saved."""
+        return int(np.shape(data[self._place_of_rows])[0]) - self._rows if self.manifest.rows else 0
 
     @cached_property
     def explanation(self) -> Explanation:
@@ -63,15 +79,31 @@ class Saved:
         """What is shown of the model."""
         return from_data(Pictures, self.graphs.get("pictures"), "the pictures")
 
-    def function(self, name: str) -> Callable[..., Any]:
-        """An exported function, with the arrays that it closes over; it is read when it is first called."""
+    def function(self, name: str, steps: int = 0) -> Callable[..., Any]:
+        """An exported function, with the arrays that it closes over; it is read when it is first called.
+
+        Args:
+            name: with its program.
+            steps: how many rows more than are saved the data have.
+        """
 
         def call(*arguments: Any) -> Any:
-            return self._read(name)(*arguments)
+            exported, constants = self._read(name)
+            witness = [np.zeros((self._rows + steps, 0), bool)] if self._places[name][0].any_rows else []
+            return exported.call([*constants, *witness], *arguments)
 
         return call
 
-    def _read(self, name: str) -> Callable[..., Any]:
+    @property
+    def _rows(self) -> int:
+        """How many are saved, where data may have another number."""
+        return self.arrays[self.manifest.data[self._place_of_rows]].shape[0]
+
+    @property
+    def _place_of_rows(self) -> int:
+        return self.manifest.about.data.names.index(self.manifest.rows[0])
+
+    def _read(self, name: str) -> tuple[export.Exported, list[Any]]:
         if name not in self._called:
             record, start = self._places[name]
             blob = bytearray(self.members["functions"][start : start + record.size])
@@ -82,7 +114,7 @@ class Saved:
                     f"{self.path} was written with jax {self.manifest.jax}, and jax {jax.__version__} can't read "
                     f"{name}: {e}; save the model again with this version"
                 ) from e
-            self._called[name] = partial(found.call, self.on_device(record.constants))
+            self._called[name] = found, self.on_device(record.constants)
         return self._called[name]
 
     def known(self, records: tuple[Known, ...]) -> tuple[Any, ...]:
@@ -96,7 +128,7 @@ class Saved:
             return [jax.device_put(self.arrays[i]) for i in places]  # jnp.asarray compiles a copy for each shape
 
     @cached_property
-    def _called(self) -> dict[str, Callable[..., Any]]:
+    def _called(self) -> dict[str, tuple[export.Exported, list[Any]]]:
         return {}
 
     @cached_property

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 
 from plait.ir.errors import ArtifactError
 from plait.ir.types import Dtype, Loc, Shape
+from plait.runtime.artifact.lengths import on_line
 from plait.runtime.description import Description, Refusal
 
 
@@ -43,11 +46,13 @@ class FunctionRecord:
         name: such as ``whole/log_density``.
         size: in bytes.
         constants: its first argument: which of the arrays.
+        any_rows: whether its data have any number of rows.
     """
 
     name: str
     size: int
     constants: tuple[int, ...]
+    any_rows: bool
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,31 @@ class ProgramRecord:
     """A program: the whole model, or a part of its density.
 
     Attributes:
+        any_rows: whether it takes data with any number of rows.
         uses: by function the places of what it reads among what is known of the data.
         known: what is known of the data that are saved.
         kernels: what the host computes.
         checks: conditions on data.
     """
 
+    any_rows: bool
     uses: dict[str, tuple[int, ...]]
     known: tuple[Known, ...]
     kernels: tuple[KernelRecord, ...]
     checks: tuple[CheckRecord, ...]
+
+
+@dataclass(frozen=True)
+class Longer:
+    """What is another where data have one row more: all that is on a line in the number of rows is known by this.
+
+    Attributes:
+        about: names, types and lines.
+        kernels: by program what the host computes; of those that take any number of rows.
+    """
+
+    about: Description
+    kernels: dict[str, tuple[KernelRecord, ...]]
 
 
 @dataclass(frozen=True)
@@ -144,6 +164,8 @@ class Manifest:
         param_keys: how many params are drawn.
         given_always: sites of which there are no draws, so that their values have to be given.
         no_prior_transform: why there is none.
+        rows: the data whose leading axis may have another length.
+        longer: where there are such, what is another with one row more.
     """
 
     plait: str
@@ -164,11 +186,24 @@ class Manifest:
     param_keys: int
     given_always: tuple[str, ...]
     no_prior_transform: Refusal | None
+    rows: tuple[str, ...]
+    longer: Longer | None
 
     @property
     def precision(self) -> str:
         """What it was compiled in: "float64" or "float32"."""
         return "float64" if self.x64 else "float32"
+
+
+def kernels_on_line(several: Sequence[Sequence[KernelRecord]], steps: int) -> tuple[KernelRecord, ...]:
+    """What the host computes where data have so many rows more than in the first of `several`.
+
+    Raises:
+        DiffersError: there is no such line.
+    """
+    bare = on_line([tuple(replace(k, recipe="") for k in kernels) for kernels in several], steps)
+    recipes = on_line([[json.loads(k.recipe) for k in kernels] for kernels in several], steps)
+    return tuple(replace(k, recipe=json.dumps(r)) for k, r in zip(bare, recipes, strict=True))
 
 
 def tree_of(structure: Any) -> Tree:
@@ -223,10 +258,12 @@ __all__ = [
     "FunctionRecord",
     "KernelRecord",
     "Known",
+    "Longer",
     "Manifest",
     "ProgramRecord",
     "Source",
     "Tree",
+    "kernels_on_line",
     "structure_of",
     "tree_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from plait.ir.parts import JACOBIAN, LIKELIHOOD, PRIOR, Part
 
 WHOLE_MODEL = "whole"
+OF_DATA = "data"  # no program: functions that all of them share
 UNSCALED = "unscaled"  # each observation counts once
 ON_ROWS = "rows/"  # begins the names of programs without statistics of the host, for data that do not fit these
 
@@ -19,4 +20,4 @@ PARTS = {
 }
 NAMES = {part: name for name, part in PARTS.items()}
 
-__all__ = ["NAMES", "ON_ROWS", "PARTS", "UNSCALED", "WHOLE_MODEL"]
+__all__ = ["NAMES", "OF_DATA", "ON_ROWS", "PARTS", "UNSCALED", "WHOLE_MODEL"]

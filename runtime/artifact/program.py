@@ -19,7 +19,7 @@ from plait.runtime.artifact.calling import any_axes, at_one, over_points
 from plait.runtime.artifact.derivatives import Density, pulled_back, with_derivative, without_derivative
 from plait.runtime.artifact.load import Saved
 from plait.runtime.artifact.manifest import ProgramRecord
-from plait.runtime.artifact.parts import NAMES, ON_ROWS, UNSCALED, WHOLE_MODEL
+from plait.runtime.artifact.parts import NAMES, OF_DATA, ON_ROWS, UNSCALED
 from plait.runtime.description import Description
 from plait.runtime.params import packed, refuse_not_allowed, unpacked
 from plait.runtime.start import find_start
@@ -37,27 +37,29 @@ class LoadedProgram:
     Args:
         saved: the file.
         name: of the program in it.
+        steps: how many rows more than the saved data it is for.
     """
 
-    def __init__(self, saved: Saved, name: str) -> None:
+    def __init__(self, saved: Saved, name: str, steps: int = 0) -> None:
         self.saved = saved
         self.name = name
+        self.steps = steps
 
-    @property
+    @cached_property
     def description(self) -> Description:
         """What it says of itself."""
-        return self.saved.about
+        return self.saved.about_longer(self.steps)
 
     @property
     def _record(self) -> ProgramRecord:
         return self.saved.manifest.programs[self.name]
 
     def _function(self, name: str) -> Callable[..., Any]:
-        return self.saved.function(f"{self.name}/{name}")
+        return self.saved.function(f"{self.name}/{name}", self.steps)
 
     def _of_data(self, name: str) -> Callable[..., Any]:
         """A function of data, not of what is prepared: all programs have the same."""
-        return self.saved.function(f"{WHOLE_MODEL}/{name}")
+        return self.saved.function(f"{OF_DATA}/{name}", self.steps)
 
     # -- data -------------------------------------------------------------------------------------------
 
@@ -69,6 +71,10 @@ class LoadedProgram:
         Raises:
             DataError: the data contradict the model.
         """
+        if (steps := self.saved.more_rows(data)) != self.steps:
+            return self._other(self.name, steps).prepared(data)
+        if steps and not self._record.any_rows:
+            return self._on_rows.prepared(data)
         if any(map(is_tracer, data)):
             program = self._on_rows if self._record.kernels else self
             return program, program._assembled(data, program._computed(data), [])
@@ -88,7 +94,7 @@ class LoadedProgram:
 
     @property
     def _on_rows(self) -> LoadedProgram:
-        return LoadedProgram(self.saved, ON_ROWS + self.name)
+        return self._other(ON_ROWS + self.name, self.steps)
 
     @cached_property
     def _computed(self) -> Jitted:
@@ -109,12 +115,13 @@ class LoadedProgram:
 
     def _statistics(self, data: Arrays, computed: Arrays) -> list[tuple[Any, ...]] | None:
         """Of the host; None where the data do not fit them."""
-        if not self._record.kernels:
+        kernels = self.saved.kernels_longer(self.name, self.steps)
+        if not kernels:
             return []
         from plait.runtime.artifact.statistics import statistics  # imports scipy, which takes 0.3 s
 
         places = {"data": data, "computed": computed, "array": self.saved.arrays}
-        return statistics(self._record.kernels, places)
+        return statistics(kernels, places)
 
     def uses(self, function: str) -> tuple[int, ...]:
         """The places, among what `prepared` knows of data, of what a function reads."""
@@ -291,18 +298,20 @@ class LoadedProgram:
         """The program whose log density is a part of this one's."""
         rows = ON_ROWS if self.name.startswith(ON_ROWS) else ""
         name = NAMES[part]
-        return self._other(rows + name if rows + name in self.saved.manifest.programs else name)
+        return self._other(rows + name if rows + name in self.saved.manifest.programs else name, self.steps)
 
     @property
     def unscaled(self) -> LoadedProgram:
         """The program in which each observation counts once."""
-        return self._other(UNSCALED)
+        return self._other(UNSCALED, self.steps)
 
-    def _other(self, name: str) -> LoadedProgram:
-        return self._others.setdefault(name, LoadedProgram(self.saved, name))
+    def _other(self, name: str, steps: int) -> LoadedProgram:
+        if (name, steps) not in self._others:
+            self._others[name, steps] = LoadedProgram(self.saved, name, steps)
+        return self._others[name, steps]
 
     @cached_property
-    def _others(self) -> dict[str, LoadedProgram]:
+    def _others(self) -> dict[tuple[str, int], LoadedProgram]:
         return {}
 
     def tempered(self, prior: LoadedProgram, likelihood: LoadedProgram) -> Tempered:

@@ -12,7 +12,7 @@ import pytest
 
 import plait
 from plait.ir.errors import ArtifactError
-from plait.runtime.artifact import container, save
+from plait.runtime.artifact import container, programs
 
 Y = np.array([1.0, 2.0, 4.0])
 
@@ -42,8 +42,9 @@ def small(compiled, tmp_path_factory):
     """The same with a few functions, of which there are not so many truncations."""
     path = tmp_path_factory.mktemp("small") / "m.plait"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(save, "PARTS", {})
-        patch.setattr(save, "_of_whole", lambda *_: iter(()))
+        patch.setattr(programs, "PARTS", {})
+        for name in ("_of_data", "_of_known"):
+            patch.setattr(programs, name, lambda *_: iter(()))
         compiled.save(path, platforms=("cpu",), progress=False)
     return path
 

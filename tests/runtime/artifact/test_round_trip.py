@@ -13,7 +13,7 @@ import pytest
 
 import plait
 from plait.ir.errors import ArtifactError, DataError, ModelError, ValueNamesError
-from plait.runtime.artifact import save
+from plait.runtime.artifact import programs
 from tests.models import MODELS, SCAN_MODELS
 from tests.runtime.artifact import reader
 
@@ -41,9 +41,10 @@ WHOLLY = EVERY if os.environ.get("PLAIT_EVERY_MODEL") else [m for m in EVERY if 
 @pytest.mark.parametrize("part", range(4))
 def test_every_model_is_the_same_without_its_source(part, tmp_path, float64, monkeypatch):
     """In a process in which neither NumPyro nor the models can be imported."""
-    of_whole = save._of_whole
-    monkeypatch.setattr(save, "_of_whole", lambda *args: (f for f in of_whole(*args) if f.name in FEW))
-    monkeypatch.setattr(save, "PARTS", {})
+    of_known = programs._of_known
+    monkeypatch.setattr(programs, "_of_known", lambda *args: (f for f in of_known(*args) if f.name in FEW))
+    monkeypatch.setattr(programs, "_of_data", lambda *_: iter(()))
+    monkeypatch.setattr(programs, "PARTS", {})
     require_same([m for m in EVERY if m not in WHOLLY][part::4], tmp_path, COMPARED)
 
 

@@ -1,0 +1,69 @@
+"""The model again on data with one and two rows more, for a file whose data may have any number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from plait.ir.errors import ArtifactError, OptionError, PlaitError
+from plait.runtime.bound import Bound
+from plait.runtime.program import Program
+
+OTHER_ROWS = "the model can't be saved for other numbers of rows"
+
+
+def number_of_rows(bound: Bound, rows: Sequence[str]) -> int:
+    """The length of the leading axis of these data.
+
+    Raises:
+        OptionError: there are no such data, or they are of different lengths.
+    """
+    data = dict(zip(bound._about.data.names, bound._data, strict=True))
+    for name in rows:
+        if name not in data:
+            near = get_close_matches(name, list(data), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, data)) or 'none'}"
+            raise OptionError(f"rows= names {name!r}, which are no data of the model; {hint}")
+        if not np.ndim(data[name]):
+            raise OptionError(f"rows= names {name!r}, which is a single number")
+    lengths = {name: np.shape(data[name])[0] for name in rows}
+    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+        found = ", ".join(f"{name!r} {n}" for name, n in lengths.items())
+        raise OptionError(f"data that rows= names have one number of rows, at least 1; got {found}")
+    return lengths[rows[0]]
+
+
+def at_three_lengths(bound: Bound, rows: Sequence[str]) -> list[Bound]:
+    """The model on its data, and on data with one and two rows more, which are rows of its own again.
+
+    Raises:
+        ArtifactError: it can't be compiled on those.
+    """
+    program, n = bound._program, number_of_rows(bound, rows)
+    if not isinstance(program, Program) or program.again is None:
+        raise ArtifactError("a loaded model can't be saved: copy the file")
+    return [_again(bound, program, rows, n, more) for more in range(3)]
+
+
+def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, more: int) -> Bound:
+    assert program.again is not None
+    named = zip(bound._about.data.names, bound._data, strict=True)
+    try:
+        again = program.again([_longer(x, n, more) if name in rows else x for name, x in named])
+    except PlaitError as e:
+        raise ArtifactError(f"{OTHER_ROWS}: with {n + more} of {', '.join(map(repr, rows))} it is refused: {e}") from e
+    return replace(
+        again, _params=bound._params, _params_are_users=bound._params_are_users, certificate=bound.certificate
+    )
+
+
+def _longer(x: Any, n: int, more: int) -> Any:
+    return x if more == 0 else jnp.take(x, np.arange(n + more) % n, axis=0)
+
+
+__all__ = ["OTHER_ROWS", "at_three_lengths", "number_of_rows"]
