@@ -75,6 +75,12 @@ def compile(
             metavar="NAME", help="Of cpu, cuda, rocm, tpu (repeatable); cpu, cuda and tpu.", show_default=False
         ),
     ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATA", help="Data of which the file is to take any number of rows, the same for all (repeatable)."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initial values of params that are random.")] = 0,
     as_json: Json = False,
     dtype: DtypeOption = None,
@@ -95,7 +101,7 @@ def compile(
             model = _opened(at, data, without, report)
             began = time.perf_counter()
             compiled = _with_params(model.compiled, seed, as_json)
-            _save(compiled, file, platforms, report)
+            _save(compiled, file, platforms, rows or (), report)
             seconds = {"compile": round(model.seconds, 3), "export": round(time.perf_counter() - began, 3)}
         summary = _summary(file, model, seconds)
         if as_json:
@@ -146,9 +152,11 @@ def _with_params(compiled: CompiledModel, seed: int, as_json: bool) -> CompiledM
     return with_fixed_params(compiled, seed)
 
 
-def _save(compiled: CompiledModel, file: Path, platforms: Sequence[str], report: OnProgress) -> None:
+def _save(
+    compiled: CompiledModel, file: Path, platforms: Sequence[str], rows: Sequence[str], report: OnProgress
+) -> None:
     try:
-        compiled.save(file, platforms=platforms, progress=report)
+        compiled.save(file, platforms=platforms, rows=rows, progress=report)
     except OSError as e:
         raise ModelFileError(f"can't write {file}: {e.strerror or e}") from None
 

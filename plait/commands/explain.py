@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import typer
 
@@ -13,6 +14,9 @@ from plait.session import session
 def explain(
     target: Target,
     data: Data = None,
+    cost_analysis: Annotated[
+        bool, typer.Option("--cost-analysis", help="Compile it, and add what XLA counts: operations, memory.")
+    ] = False,
     as_json: Json = False,
     dtype: DtypeOption = None,
     float64: Float64 = None,
@@ -26,9 +30,10 @@ def explain(
     with session(target, float64, dtype, debug) as at:
         if at.saved is not None:
             at.refuse_for_saved(data, without)
+        if at.saved is not None and not cost_analysis:
             explained = at.saved.explanation
         else:
-            explained = at.opened(data, without).compiled.explain()
+            explained = at.opened(data, without).compiled.explain(cost_analysis=cost_analysis)
         if as_json:
             typer.echo(json.dumps(explained.to_json(), allow_nan=False))
             return

@@ -49,11 +49,13 @@ class SavedArray:
         name: as `bind` takes it.
         dtype: of its numbers.
         shape: of the array.
+        any_rows: whether its leading axis may have another length, the same for all of which this is so.
     """
 
     name: str
     dtype: Dtype
     shape: Shape
+    any_rows: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class SavedFunctions:
     """The exported functions of one program.
 
     Attributes:
-        program: "whole", "prior", "likelihood", …; those for data that do not fit the statistics begin with "rows/".
+        program: "data", which all share, "whole", "prior", …; those for data that do not fit the statistics begin with
+            "rows/".
         count: how many.
         bytes: together.
     """
@@ -178,7 +181,7 @@ def _site(saved: Saved, line: SiteLine) -> SavedSite:
 
 def _array(saved: Saved, name: str, index: int) -> SavedArray:
     record = saved.manifest.arrays[index]
-    return SavedArray(name, record.dtype, record.shape)
+    return SavedArray(name, record.dtype, record.shape, name in saved.manifest.rows)
 
 
 def _functions(records: tuple[FunctionRecord, ...]) -> Iterator[SavedFunctions]:
@@ -225,7 +228,7 @@ def _said(info: SavedInfo) -> Iterator[tuple[str, str]]:
         yield "log density", f"of {info.dim} unconstrained values, compiled in {info.precision}"
     else:
         yield "log density", f"none: {info.no_log_density}; compiled in {info.precision}"
-    yield "data", "\n".join(f"{a.name}  {a.dtype.name}{list(a.shape)}" for a in info.data) or "none"
+    yield "data", "\n".join(map(_array_line, info.data)) or "none"
     if info.static:
         yield "fixed", "\n".join(f"{name} = {value}" for name, value in info.static.items())
     if info.params != "none":
@@ -240,6 +243,11 @@ def _said(info: SavedInfo) -> Iterator[tuple[str, str]]:
     other = ", ".join(f"{name} {size(n)}" for name, n in info.members.items() if name != "functions")
     yield "holds", f"{count} functions {size(info.members['functions'])}, {other}"
     yield "has not", "\n".join(info.without)
+
+
+def _array_line(array: SavedArray) -> str:
+    other = ", or any other number of rows" if array.any_rows else ""
+    return f"{array.name}  {array.dtype.name}{list(array.shape)}{other}"
 
 
 def size(count: int) -> str:
