@@ -42,6 +42,8 @@ def on_line(values: Sequence[Any], steps: Any) -> Any:
         return _number(values, steps)
     if any(type(v) is not type(first) for v in values):
         raise DiffersError(f"{_short(first)} and {_short(values[1])}")
+    if isinstance(first, float) and not all(v == first for v in values):
+        return _array([np.asarray(v) for v in values], steps)
     if isinstance(first, tuple | list):
         _require(len(v) == len(first) for v in values)
         items = [on_line(items, steps) for items in zip(*values, strict=True)]
@@ -64,18 +66,14 @@ def on_line(values: Sequence[Any], steps: Any) -> Any:
 
 
 def _is_number(x: Any) -> bool:
-    return (isinstance(x, int | float | np.number) and not isinstance(x, bool)) or export.is_symbolic_dim(x)
+    return (isinstance(x, int | np.integer) and not isinstance(x, bool)) or export.is_symbolic_dim(x)
 
 
 def _number(values: Sequence[Any], steps: Any) -> Any:
-    if all(v == values[0] for v in values) or all(v != v for v in values):
-        return values[0]
-    slope = values[1] - values[0]
+    slope = values[1] - values[0] if len(values) > 1 else 0
     if any(b - a != slope for a, b in pairwise(values)):
         raise DiffersError(f"the numbers {', '.join(map(str, values))}")
-    if isinstance(values[0], int | np.integer) or export.is_symbolic_dim(values[0]):
-        return values[0] + slope * steps
-    return jnp.asarray(values[0]) + slope * jnp.asarray(steps, jnp.asarray(values[0]).dtype)
+    return values[0] + slope * steps
 
 
 def _require(conditions: Any) -> None:
@@ -97,6 +95,8 @@ def _array(values: Sequence[Any], steps: Any) -> Any:
         return values[0]
     arrays = [np.asarray(v) for v in values]
     shape = on_line([a.shape for a in arrays], steps)
+    if shape == () and all(a == np.round(a) for a in arrays):  # other numbers are rounded, and then on no exact line
+        return jnp.asarray(_number([int(a) for a in arrays], steps), arrays[0].dtype)
     if all(a.size for a in arrays) and all(np.all(a == arrays[0].flat[0]) for a in arrays):
         return jnp.broadcast_to(jnp.asarray(arrays[0].flat[0]), shape)
     for axis in range(arrays[0].ndim):
