@@ -229,7 +229,7 @@ class CompiledModel(Stages):
             path: of the file, which is replaced in one step.
             platforms: that the model is to run on: of "cpu", "cuda", "rocm" and "tpu".
             rows: names of data, such as ("x", "y"), of which the loaded model takes another number of rows, the same
-                for all. The model is compiled three times, so that it is known what the number decides.
+                for all. The model is compiled on several, so that it is known what the number decides.
             progress: as for samplers.
 
         Raises:

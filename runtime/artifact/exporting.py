@@ -2,8 +2,8 @@
 
 Every function of points (z, values, keys, u) takes them with a leading axis of any length, see `calling`. Arrays that
 a function closes over are its first argument, and are stored once. Where data may have another number of rows, a
-function is traced at three numbers, see `lengths`; then the first argument ends with an array without elements that has
-as many rows.
+function is traced at several numbers, see `lengths`; then the first argument ends with an array without elements that
+has as many rows.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from plait.ir.errors import ModelError
 from plait.ir.ops import Check, Input, Param, inputs
 from plait.ir.spec import rebuild
 from plait.runtime import param_values
-from plait.runtime.artifact.lengths import evaluated, is_one, on_line
+from plait.runtime.artifact.lengths import Line, evaluated, is_one, on_line
 from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 
@@ -58,30 +58,29 @@ class Sizes:
 
     Attributes:
         n: of an axis of points.
-        rows: the number of rows that is saved, None where it is fixed.
-        m: any number of rows; `rows`, where it is fixed.
+        m: the number of rows; None where it is fixed.
+        line: where functions are traced, and where they are wanted.
     """
 
     n: Any
-    rows: int | None
     m: Any
+    line: Line
 
     @classmethod
-    def of(cls, rows: int | None) -> Sizes:
-        if rows is None:
-            return cls(export.symbolic_shape("n")[0], None, None)
-        n, m = export.symbolic_shape("n, m", constraints=[f"m >= {FEWEST_ROWS}"])
-        return cls(n, rows, m)
+    def fixed(cls) -> Sizes:
+        """For the saved number of rows."""
+        return cls(export.symbolic_shape("n")[0], None, Line((0,), 0))
 
-    @property
-    def steps(self) -> Any:
-        """How many more rows there are than are saved."""
-        return 0 if self.rows is None else self.m - self.rows
+    @classmethod
+    def any_rows(cls, numbers: Sequence[int]) -> Sizes:
+        """For any number of rows, of traces with these numbers."""
+        n, m = export.symbolic_shape("n, m", constraints=[f"m >= {FEWEST_ROWS}"])
+        return cls(n, m, Line(tuple(x - numbers[0] for x in numbers), m - numbers[0]))
 
     @property
     def witness(self) -> list[Any]:
         """What tells a function the number of rows, also where none of its arguments has as many."""
-        return [] if self.rows is None else [jax.ShapeDtypeStruct((self.m, 0), np.bool_)]
+        return [] if self.m is None else [jax.ShapeDtypeStruct((self.m, 0), np.bool_)]
 
 
 @dataclass(frozen=True)
@@ -287,7 +286,7 @@ def exported(functions: Sequence[Exportable], sizes: Sizes, platforms: Sequence[
     """The function as StableHLO, which takes the arrays that it closes over first; and these arrays.
 
     Args:
-        functions: the function; where rows are of any number, at `sizes.rows` and at one and two more.
+        functions: the function at each of the numbers of rows of `sizes`.
         sizes: the symbolic ones.
         platforms: to run on.
 
@@ -301,11 +300,11 @@ def exported(functions: Sequence[Exportable], sizes: Sizes, platforms: Sequence[
 
     def call(constants: Any, *arguments: Any) -> Any:
         given = dict(zip(kept, constants, strict=False))
-        leaves = evaluated(closed, sizes.steps, jax.tree.leaves(arguments), given)
+        leaves = evaluated(closed, sizes.line, jax.tree.leaves(arguments), given)
         return jax.tree.unflatten(structure, leaves)
 
     constants = [jnp.asarray(closed[0].consts[i]) for i in kept]
-    arguments = jax.tree.map(lambda *types: on_line(types, sizes.steps), *(f.arguments for f in functions))
+    arguments = jax.tree.map(lambda *types: on_line(types, sizes.line), *(f.arguments for f in functions))
     first = [*typed(constants), *sizes.witness]
     return export.export(jax.jit(call), platforms=tuple(platforms))(first, *arguments), constants
 

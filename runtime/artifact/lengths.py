@@ -1,15 +1,14 @@
-"""One function for arrays of any length, of the same function traced at three lengths.
+"""One function for arrays of any length, of the same function traced at a few lengths.
 
-Traces at lengths N, N + 1 and N + 2 are walked side by side. What is equal in all three stays; a number that grows by
-the same amount from each to the next is a line in the length; what is neither is refused. So nothing is taken for a
-rule that was not seen twice, and no rule of the compiler has to know of symbolic sizes.
+The traces are walked side by side. What is equal in all of them stays; a number that grows with the length as a
+straight line does is that line; what is neither is refused. The lengths lie next to each other and far apart, so that
+`n // 2` and `min(n, 10)` are told from lines, and no rule of the compiler has to know of symbolic sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from itertools import pairwise
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import jax
@@ -25,12 +24,25 @@ class DiffersError(Exception):
     """Something is another in each trace, and on no line; in words."""
 
 
-def on_line(values: Sequence[Any], steps: Any) -> Any:
-    """What stands where the length is `steps` longer than in the first of `values`, which are one step apart.
+@dataclass(frozen=True)
+class Line:
+    """Where values are known, and where one is wanted.
+
+    Attributes:
+        at: by how much the lengths are longer than the first, so that it begins 0, 1.
+        steps: the same of the length that is wanted: a number, or a symbolic dimension.
+    """
+
+    at: tuple[int, ...]
+    steps: Any
+
+
+def on_line(values: Sequence[Any], line: Line) -> Any:
+    """What stands at another length.
 
     Args:
-        values: two or three of the same kind: numbers, strings, tuples, dicts, dataclasses, jaxprs and arrays.
-        steps: a number, or a symbolic dimension.
+        values: one for each of `line.at`, of one kind: numbers, strings, tuples, dicts, dataclasses, jaxprs, arrays.
+        line: the lengths.
 
     Raises:
         DiffersError: there is no such line.
@@ -39,26 +51,26 @@ def on_line(values: Sequence[Any], steps: Any) -> Any:
     if all(v is first for v in values):
         return first
     if all(map(_is_number, values)):
-        return _number(values, steps)
+        return _number(values, line)
     if any(type(v) is not type(first) for v in values):
         raise DiffersError(f"{_short(first)} and {_short(values[1])}")
     if isinstance(first, float) and not all(v == first for v in values):
-        return _array([np.asarray(v) for v in values], steps)
+        return _array([np.asarray(v) for v in values], line)
     if isinstance(first, tuple | list):
         _require(len(v) == len(first) for v in values)
-        items = [on_line(items, steps) for items in zip(*values, strict=True)]
+        items = [on_line(items, line) for items in zip(*values, strict=True)]
         return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
     if isinstance(first, dict):
         _require(v.keys() == first.keys() for v in values)
-        return {key: on_line([v[key] for v in values], steps) for key in first}
+        return {key: on_line([v[key] for v in values], line) for key in first}
     if isinstance(first, ClosedJaxpr):
-        return _jaxpr(values, steps)
+        return _jaxpr(values, line)
     if isinstance(first, np.ndarray | jax.Array):
-        return _array(values, steps)
+        return _array(values, line)
     if isinstance(first, jax.ShapeDtypeStruct):
-        return _aval(values, steps)
+        return _aval(values, line)
     if is_dataclass(first) and not isinstance(first, type):
-        new = {f.name: on_line([getattr(v, f.name) for v in values], steps) for f in fields(first)}
+        new = {f.name: on_line([getattr(v, f.name) for v in values], line) for f in fields(first)}
         return type(first)(**new)
     if all(v == first for v in values) or all(str(v) == str(first) for v in values):
         return first  # a jaxpr without constants reads as it is
@@ -69,11 +81,12 @@ def _is_number(x: Any) -> bool:
     return (isinstance(x, int | np.integer) and not isinstance(x, bool)) or export.is_symbolic_dim(x)
 
 
-def _number(values: Sequence[Any], steps: Any) -> Any:
-    slope = values[1] - values[0] if len(values) > 1 else 0
-    if any(b - a != slope for a, b in pairwise(values)):
+def _number(values: Sequence[Any], line: Line) -> Any:
+    first = values[0]
+    slope = values[1] - first if len(values) > 1 else 0
+    if any(v != first + slope * x for v, x in zip(values, line.at, strict=True)):
         raise DiffersError(f"the numbers {', '.join(map(str, values))}")
-    return values[0] + slope * steps
+    return first + slope * line.steps
 
 
 def _require(conditions: Any) -> None:
@@ -89,14 +102,14 @@ def _short(x: Any) -> str:
 # -- arrays -----------------------------------------------------------------------------------------------
 
 
-def _array(values: Sequence[Any], steps: Any) -> Any:
+def _array(values: Sequence[Any], line: Line) -> Any:
     """A constant: equal in all traces, or one value throughout, or its own indices."""
     if is_one(values):
         return values[0]
     arrays = [np.asarray(v) for v in values]
-    shape = on_line([a.shape for a in arrays], steps)
+    shape = on_line([a.shape for a in arrays], line)
     if shape == () and all(a == np.round(a) for a in arrays):  # other numbers are rounded, and then on no exact line
-        return jnp.asarray(_number([int(a) for a in arrays], steps), arrays[0].dtype)
+        return jnp.asarray(_number([int(a) for a in arrays], line), arrays[0].dtype)
     if all(a.size for a in arrays) and all(np.all(a == arrays[0].flat[0]) for a in arrays):
         return jnp.broadcast_to(jnp.asarray(arrays[0].flat[0]), shape)
     for axis in range(arrays[0].ndim):
@@ -121,26 +134,26 @@ def _indices(a: np.ndarray, axis: int) -> np.ndarray:
 # -- traces -----------------------------------------------------------------------------------------------
 
 
-def _jaxpr(closed: Sequence[ClosedJaxpr], steps: Any) -> ClosedJaxpr:
+def _jaxpr(closed: Sequence[ClosedJaxpr], line: Line) -> ClosedJaxpr:
     if all(not c.consts and str(c) == str(closed[0]) for c in closed):
         return closed[0]
-    avals = [_aval([c.in_avals[i] for c in closed], steps) for i in range(len(closed[0].in_avals))]
-    return jax.make_jaxpr(lambda *args: evaluated(closed, steps, args))(*avals)
+    avals = [_aval([c.in_avals[i] for c in closed], line) for i in range(len(closed[0].in_avals))]
+    return jax.make_jaxpr(lambda *args: evaluated(closed, line, args))(*avals)
 
 
-def _aval(avals: Sequence[Any], steps: Any) -> Any:
+def _aval(avals: Sequence[Any], line: Line) -> Any:
     first = avals[0]
-    return jax.ShapeDtypeStruct(on_line([a.shape for a in avals], steps), first.dtype, weak_type=first.weak_type)
+    return jax.ShapeDtypeStruct(on_line([a.shape for a in avals], line), first.dtype, weak_type=first.weak_type)
 
 
 def evaluated(
-    closed: Sequence[ClosedJaxpr], steps: Any, args: Sequence[Any], given: Mapping[int, Any] | None = None
+    closed: Sequence[ClosedJaxpr], line: Line, args: Sequence[Any], given: Mapping[int, Any] | None = None
 ) -> list[Any]:
-    """The results of what `closed` would be where the length is `steps` longer than in the first.
+    """The results of what `closed` would be at another length.
 
     Args:
-        closed: traces of one function, each of a length one longer than the one before; or a single one.
-        steps: a number, or a symbolic dimension.
+        closed: traces of one function, one for each of `line.at`.
+        line: the lengths.
         args: flat.
         given: constants that the function closes over, by their place; the others are those of the traces.
 
@@ -150,14 +163,14 @@ def evaluated(
     jaxprs = [c.jaxpr for c in closed]
     first = jaxprs[0]
     of_traces = enumerate(zip(*(c.consts for c in closed), strict=True))
-    consts = [given[i] if given and i in given else on_line(values, steps) for i, values in of_traces]
+    consts = [given[i] if given and i in given else on_line(values, line) for i, values in of_traces]
     env: dict[Any, Any] = dict(zip([*first.constvars, *first.invars], [*consts, *args], strict=True))
     twins = [dict(zip([*j.constvars, *j.invars], [*first.constvars, *first.invars], strict=True)) for j in jaxprs]
 
     def read(atoms: Sequence[Any]) -> Any:
         if isinstance(atoms[0], Literal):
             _require(isinstance(a, Literal) for a in atoms)
-            return on_line([a.val for a in atoms], steps)
+            return on_line([a.val for a in atoms], line)
         _require(not isinstance(a, Literal) and twin[a] is atoms[0] for a, twin in zip(atoms, twins, strict=True))
         return env[atoms[0]]
 
@@ -165,17 +178,17 @@ def evaluated(
     for eqns in zip(*(j.eqns for j in jaxprs), strict=True):
         _require(len(e.invars) == len(eqns[0].invars) and e.primitive is eqns[0].primitive for e in eqns)
         inputs = [read(atoms) for atoms in zip(*(e.invars for e in eqns), strict=True)]
-        env.update(zip(eqns[0].outvars, _equation(eqns, steps, inputs), strict=True))
+        env.update(zip(eqns[0].outvars, _equation(eqns, line, inputs), strict=True))
         for e, twin in zip(eqns, twins, strict=True):
             twin.update(zip(e.outvars, eqns[0].outvars, strict=True))
     return [read(atoms) for atoms in zip(*(j.outvars for j in jaxprs), strict=True)]
 
 
-def _equation(eqns: Sequence[Any], steps: Any, inputs: Sequence[Any]) -> list[Any]:
+def _equation(eqns: Sequence[Any], line: Line, inputs: Sequence[Any]) -> list[Any]:
     called = [c for e in eqns if (c := compat.called_jaxpr(e)) is not None]
     if called:  # exported functions are not differentiated, so that custom derivatives are not needed
-        return evaluated(called, steps, inputs)
-    return compat.bind(eqns[0].primitive, on_line([e.params for e in eqns], steps), inputs)
+        return evaluated(called, line, inputs)
+    return compat.bind(eqns[0].primitive, on_line([e.params for e in eqns], line), inputs)
 
 
-__all__ = ["DiffersError", "evaluated", "is_one", "on_line"]
+__all__ = ["DiffersError", "Line", "evaluated", "is_one", "on_line"]

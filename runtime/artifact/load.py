@@ -18,10 +18,12 @@ from plait.ir.errors import ArtifactError
 from plait.ir.records import from_data
 from plait.runtime.artifact.arrays import read_arrays
 from plait.runtime.artifact.container import read
-from plait.runtime.artifact.lengths import on_line
+from plait.runtime.artifact.lengths import Line, on_line
 from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Known, Manifest, kernels_on_line, structure_of
 from plait.runtime.artifact.pictures import Pictures
 from plait.runtime.description import Description
+
+ONE_ROW = (0, 1)  # what is saved of `Longer`
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ class Saved:
     def about_longer(self, steps: int) -> Description:
         """The same for data with so many rows more than are saved."""
         about, longer, trees = self.manifest.about, self.manifest.longer, self.manifest.trees
-        about = on_line([about, longer.about], steps) if longer and steps else about
+        about = on_line([about, longer.about], Line(ONE_ROW, steps)) if longer and steps else about
         structures = {name: structure_of(tree) for name, tree in trees.items()}
         static = {name: AsWritten(text) for name, text in self.manifest.static.items()}
         data = replace(about.data, static=static, rows=self.manifest.rows)
@@ -57,7 +59,9 @@ class Saved:
     def kernels_longer(self, program: str, steps: int) -> tuple[KernelRecord, ...]:
         """What the host computes for a program, where data have so many rows more than are saved."""
         kernels, longer = self.manifest.programs[program].kernels, self.manifest.longer
-        return kernels_on_line([kernels, longer.kernels[program]], steps) if longer and steps else kernels
+        return (
+            kernels_on_line([kernels, longer.kernels[program]], Line(ONE_ROW, steps)) if longer and steps else kernels
+        )
 
     def more_rows(self, data: Sequence[Any]) -> int:
         """How many rows these data have more than are saved."""
@@ -162,7 +166,15 @@ def open_saved(path: Path) -> Saved:
         ArtifactError: it is no saved model, damaged, or of another format.
         OSError: it can't be read.
     """
-    members = read(path)
+    return opened(path, read(path))
+
+
+def opened(path: Path, members: Mapping[str, bytes]) -> Saved:
+    """The same of the members of a file.
+
+    Raises:
+        ArtifactError: they do not fit each other.
+    """
     manifest = from_data(Manifest, _parsed(members["manifest"], "manifest"), "the manifest")
     sizes = [f.size for f in manifest.functions]
     if sum(sizes) != len(members["functions"]) or any(size < 0 for size in sizes):
@@ -205,4 +217,4 @@ def _parsed(member: bytes, name: str) -> Any:
         raise ArtifactError(f"the saved model's {name} is no JSON: {e}") from None
 
 
-__all__ = ["Saved", "open_saved", "platform", "require_process"]
+__all__ = ["Saved", "open_saved", "opened", "platform", "require_process"]

@@ -11,7 +11,7 @@ import jax
 
 from plait.ir.errors import ArtifactError
 from plait.ir.types import Dtype, Loc, Shape
-from plait.runtime.artifact.lengths import on_line
+from plait.runtime.artifact.lengths import Line, on_line
 from plait.runtime.description import Description, Refusal
 
 
@@ -195,14 +195,14 @@ class Manifest:
         return "float64" if self.x64 else "float32"
 
 
-def kernels_on_line(several: Sequence[Sequence[KernelRecord]], steps: int) -> tuple[KernelRecord, ...]:
-    """What the host computes where data have so many rows more than in the first of `several`.
+def kernels_on_line(several: Sequence[Sequence[KernelRecord]], line: Line) -> tuple[KernelRecord, ...]:
+    """What the host computes at another number of rows.
 
     Raises:
         DiffersError: there is no such line.
     """
-    bare = on_line([tuple(replace(k, recipe="") for k in kernels) for kernels in several], steps)
-    recipes = on_line([[json.loads(k.recipe) for k in kernels] for kernels in several], steps)
+    bare = on_line([tuple(replace(k, recipe="") for k in kernels) for kernels in several], line)
+    recipes = on_line([[json.loads(k.recipe) for k in kernels] for kernels in several], line)
     return tuple(replace(k, recipe=json.dumps(r)) for k, r in zip(bare, recipes, strict=True))
 
 

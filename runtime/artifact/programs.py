@@ -53,16 +53,21 @@ def programs(bound: Bound) -> dict[str, Saving]:
         named |= {name: Saving(bound._of(part), _prepared(density_functions)) for name, part in PARTS.items()}
     named[UNSCALED] = Saving(bound._unscaled, _prepared(_terms))
     for name, saving in [*named.items()]:
-        if name != OF_DATA and saving.program.lowered.kernels:
+        if has_statistics(name, saving):
             on_rows = saving.program.on_traced_data
             known = on_rows.lowered.prepare(bound._data)
             named[ON_ROWS + name] = replace(saving, bound=replace(saving.bound, _program=on_rows, _known=known))
     return named
 
 
+def has_statistics(name: str, saving: Saving) -> bool:
+    """Whether a program reads statistics of the data that the host computes."""
+    return name != OF_DATA and bool(saving.program.lowered.kernels)
+
+
 def counterpart(name: str, saving: Saving, others: dict[str, Saving]) -> Saving:
     """What stands for a program among those of the same model on other data: with statistics as it is, or without."""
-    if name == OF_DATA or saving.program.lowered.kernels:
+    if name == OF_DATA or has_statistics(name, saving):
         return others[name]
     plain = name.removeprefix(ON_ROWS)
     return others.get(ON_ROWS + plain, others[plain])
@@ -102,4 +107,4 @@ def _terms(program: Program, example: Example) -> Iterator[Exportable]:
     yield terms_function(program, example)
 
 
-__all__ = ["Saving", "counterpart", "example_of", "programs"]
+__all__ = ["Saving", "counterpart", "example_of", "has_statistics", "programs"]

@@ -1,4 +1,4 @@
-"""The model again on data with one and two rows more, for a file whose data may have any number of rows."""
+"""The model again on other numbers of rows, for a file whose data may have any number of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from plait.ir.errors import ArtifactError, OptionError, PlaitError
 from plait.runtime.bound import Bound
 from plait.runtime.program import Program
 
+FEW, MANY = 3, 1009
 OTHER_ROWS = "the model can't be saved for other numbers of rows"
 
 
@@ -38,8 +39,13 @@ def number_of_rows(bound: Bound, rows: Sequence[str]) -> int:
     return lengths[rows[0]]
 
 
-def at_three_lengths(bound: Bound, rows: Sequence[str]) -> list[Bound]:
-    """The model on its data, and on data with one and two rows more, which are rows of its own again.
+def far(n: int) -> list[int]:
+    """Numbers of rows at which code for few, or for many, shows that it is another."""
+    return [FEW, max(MANY, 2 * n + 7)]
+
+
+def at_numbers(bound: Bound, rows: Sequence[str], numbers: Sequence[int]) -> list[Bound]:
+    """The model on as many rows, which are its own again and again.
 
     Raises:
         ArtifactError: it can't be compiled on those.
@@ -47,23 +53,23 @@ def at_three_lengths(bound: Bound, rows: Sequence[str]) -> list[Bound]:
     program, n = bound._program, number_of_rows(bound, rows)
     if not isinstance(program, Program) or program.again is None:
         raise ArtifactError("a loaded model can't be saved: copy the file")
-    return [_again(bound, program, rows, n, more) for more in range(3)]
+    return [_again(bound, program, rows, n, number) for number in numbers]
 
 
-def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, more: int) -> Bound:
+def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, number: int) -> Bound:
     assert program.again is not None
     named = zip(bound._about.data.names, bound._data, strict=True)
     try:
-        again = program.again([_longer(x, n, more) if name in rows else x for name, x in named])
+        again = program.again([_with_rows(x, n, number) if name in rows else x for name, x in named])
     except PlaitError as e:
-        raise ArtifactError(f"{OTHER_ROWS}: with {n + more} of {', '.join(map(repr, rows))} it is refused: {e}") from e
+        raise ArtifactError(f"{OTHER_ROWS}: with {number} of {', '.join(map(repr, rows))} it is refused: {e}") from e
     return replace(
         again, _params=bound._params, _params_are_users=bound._params_are_users, certificate=bound.certificate
     )
 
 
-def _longer(x: Any, n: int, more: int) -> Any:
-    return x if more == 0 else jnp.take(x, np.arange(n + more) % n, axis=0)
+def _with_rows(x: Any, n: int, number: int) -> Any:
+    return x if number == n else jnp.take(x, np.arange(number) % n, axis=0)
 
 
-__all__ = ["OTHER_ROWS", "at_three_lengths", "number_of_rows"]
+__all__ = ["OTHER_ROWS", "at_numbers", "far", "number_of_rows"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from plait.ir.text import to_text
 from plait.runtime.artifact.arrays import ArrayWriter
 from plait.runtime.artifact.container import write
 from plait.runtime.artifact.exporting import Exportable, Sizes, exported
-from plait.runtime.artifact.lengths import DiffersError, on_line
+from plait.runtime.artifact.lengths import DiffersError, Line, on_line
+from plait.runtime.artifact.load import opened, require_process
 from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Longer, ProgramRecord, kernels_on_line
 from plait.runtime.artifact.parts import OF_DATA, ON_ROWS, WHOLE_MODEL
 from plait.runtime.artifact.pictures import Picture, Pictures
-from plait.runtime.artifact.programs import Saving, counterpart, programs
+from plait.runtime.artifact.program import LoadedProgram
+from plait.runtime.artifact.programs import Saving, counterpart, has_statistics, programs
+from plait.runtime.artifact.proof import require_same
 from plait.runtime.artifact.recording import manifest_of, plain, program_record
-from plait.runtime.artifact.rows import OTHER_ROWS, at_three_lengths, number_of_rows
+from plait.runtime.artifact.rows import OTHER_ROWS, at_numbers, far, number_of_rows
 from plait.runtime.bound import Bound
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
@@ -59,25 +62,36 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
     """
     if any(map(is_tracer, bound._data)):
         raise ArtifactError("a model on data that jax is tracing can't be saved: there are no numbers yet")
-    several = at_three_lengths(bound, rows) if rows else [bound]
-    bound, by_length = several[0], [programs(b) for b in several]
-    n_rows = number_of_rows(bound, rows) if rows else None
-    file, count = _File(platforms), _counting(by_length[0], report)
-    for name in by_length[0]:
-        _add_program(file, name, by_length, n_rows, count)
-    longer = Longer(_second([plain(b._about) for b in several]), file.longer) if rows else None
+    n = number_of_rows(bound, rows) if rows else 0
+    numbers = [n, n + 1, n + 2] if rows else []
+    several = at_numbers(bound, rows, numbers) if rows else [bound]
+    bound, by_number = several[0], [programs(b) for b in several]
+    file, count = _File(platforms), _counting(by_number[0], report)
+    for name in by_number[0]:
+        _add_program(file, name, by_number, numbers, count)
+    longer = Longer(_second([plain(b._about) for b in several], numbers), file.longer) if rows else None
     manifest = manifest_of(bound, platforms, file.programs, file.functions, file.arrays, rows, longer)
-    whole = by_length[0][WHOLE_MODEL].program
-    write(
-        path,
-        {
-            "manifest": _json(to_data(manifest)),
-            "graph": _json(_graphs(whole)),
-            "explanation": _json(whole.explain(bound.certificate, bound._data).to_json()),
-            "arrays": b"".join(file.arrays.bodies),
-            "functions": b"".join(file.blobs),
-        },
-    )
+    whole = by_number[0][WHOLE_MODEL].program
+    members = {
+        "manifest": _json(to_data(manifest)),
+        "graph": _json(_graphs(whole)),
+        "explanation": _json(whole.explain(bound.certificate, bound._data).to_json()),
+        "arrays": b"".join(file.arrays.bodies),
+        "functions": b"".join(file.blobs),
+    }
+    if rows:
+        _require_same_far_away(bound, rows, path, members)
+    write(path, members)
+
+
+def _require_same_far_away(bound: Bound, rows: tuple[str, ...], path: Path, members: Mapping[str, bytes]) -> None:
+    """Compares what the file would say at other numbers of rows with the model compiled on as many."""
+    saved = opened(path, members)
+    require_process(saved)
+    numbers = far(number_of_rows(bound, rows))
+    for number, compiled in zip(numbers, at_numbers(bound, rows, numbers), strict=True):
+        loaded = type(bound).bound(LoadedProgram(saved, WHOLE_MODEL), compiled._data)
+        require_same(replace(loaded, _params=compiled._params), compiled, number)
 
 
 def _counting(savings: Mapping[str, Saving], report: OnProgress) -> Callable[[str, int], None]:
@@ -99,34 +113,38 @@ def _counting(savings: Mapping[str, Saving], report: OnProgress) -> Callable[[st
 def _add_program(
     file: _File,
     name: str,
-    by_length: Sequence[dict[str, Saving]],
-    n_rows: int | None,
+    by_number: Sequence[dict[str, Saving]],
+    numbers: Sequence[int],
     count: Callable[[str, int], None],
 ) -> None:
     """Adds a program: for any number of rows, or for the saved number where another program is there for others."""
-    saving = by_length[0][name]
-    if n_rows is not None:
-        several = [counterpart(name, saving, savings) for savings in by_length]
+    saving = by_number[0][name]
+    if numbers:
+        # with fewer rows other cells have some, and statistics another room
+        chosen = [i for i, n in enumerate(numbers) if n >= numbers[0] or not has_statistics(name, saving)]
+        several = [counterpart(name, saving, by_number[i]) for i in chosen]
         try:
-            _add(file, name, several, Sizes.of(n_rows), count)
+            _add(file, name, several, Sizes.any_rows([numbers[i] for i in chosen]), count)
             return
         except DiffersError as e:
-            if ON_ROWS + name not in by_length[0]:
+            if ON_ROWS + name not in by_number[0]:
                 raise ArtifactError(f"{OTHER_ROWS}: {name} differs by more than their number: {e}") from e
-    _add(file, name, [saving], Sizes.of(None), count)
+    _add(file, name, [saving], Sizes.fixed(), count)
 
 
 def _add(file: _File, name: str, several: Sequence[Saving], sizes: Sizes, count: Callable[[str, int], None]) -> None:
-    records = [program_record(s, sizes.rows is not None, file.arrays) for s in several] if name != OF_DATA else []
-    if len(records) > 1:
-        on_line([(r.uses, r.checks) for r in records], 1)
-        kernels_on_line([r.kernels for r in records], 1)
+    any_rows = sizes.m is not None
+    records = [program_record(s, any_rows, file.arrays) for s in several] if name != OF_DATA else []
+    if records and any_rows:
+        next_row = Line(sizes.line.at, 1)
+        on_line([(r.uses, r.checks) for r in records], next_row)
+        kernels_on_line([r.kernels for r in records], next_row)
     code = list(_code(file, name, several, sizes, count))
     file.functions += [record for record, _ in code]
     file.blobs += [blob for _, blob in code]
     if records:
         file.programs[name] = records[0]
-    if len(records) > 1:
+    if records and any_rows:
         file.longer[name] = records[1].kernels
 
 
@@ -139,7 +157,7 @@ def _code(
         what = f"{name}/{functions[0].name}"
         blob, constants = _export(what, functions, sizes, file.platforms)
         places = tuple(file.arrays.add(c, f"constants of {what}") for c in constants)
-        yield FunctionRecord(what, len(blob), places, sizes.rows is not None), blob
+        yield FunctionRecord(what, len(blob), places, sizes.m is not None), blob
         done += 1
     count(name, done)
 
@@ -153,13 +171,13 @@ def _export(
     except (NotImplementedError, ValueError, TypeError, UndecidedSizeError) as e:
         reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
         what = f"{name} can't be exported to {', '.join(platforms)}: {reason}"
-        raise (ArtifactError if sizes.rows is None else DiffersError)(what) from e
+        raise (ArtifactError if sizes.m is None else DiffersError)(what) from e
 
 
-def _second(abouts: Sequence[Any]) -> Any:
-    """The second of three descriptions that are on a line."""
+def _second(abouts: Sequence[Any], numbers: Sequence[int]) -> Any:
+    """The second of descriptions that are on a line."""
     try:
-        on_line(abouts, 1)
+        on_line(abouts, Line(tuple(n - numbers[0] for n in numbers), 1))
     except DiffersError as e:
         raise ArtifactError(f"{OTHER_ROWS}: the sites differ by more than their number: {e}") from e
     return abouts[1]

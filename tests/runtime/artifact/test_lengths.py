@@ -1,4 +1,4 @@
-"""What three traces at lengths one apart say of any length; and what is no line is refused."""
+"""What traces at a few lengths say of any length; and what is no line is refused."""
 
 import jax
 import jax.numpy as jnp
@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 from jax import export
 
-from plait.runtime.artifact.lengths import DiffersError, evaluated, on_line
+from plait.runtime.artifact.lengths import DiffersError, Line, evaluated, on_line
 from plait.runtime.artifact.manifest import ArrayRecord, Known
 
 N = 5
 
 
 def at_any_length(function, *others):
-    """The function of (array of m, others) as exported for any m, traced at N, N + 1 and N + 2."""
+    """The function of (array of m, others) as exported for any m, traced at four."""
     (m,) = export.symbolic_shape("m", constraints=["m >= 2"])
-    traced = [jax.make_jaxpr(function)(jnp.zeros(n), *others) for n in (N, N + 1, N + 2)]
+    traced = [jax.make_jaxpr(function)(jnp.zeros(n), *others) for n in (N, N + 1, 3, 17)]
     types = [jax.ShapeDtypeStruct((m,), jnp.zeros(0).dtype), *(jax.ShapeDtypeStruct(o.shape, o.dtype) for o in others)]
-    return export.export(jax.jit(lambda *args: evaluated(traced, m - N, args)))(*types).call
+    return export.export(jax.jit(lambda *args: evaluated(traced, Line((0, 1, 3 - N, 17 - N), m - N), args)))(
+        *types
+    ).call
 
 
 def softplus_of_sums(x, a):
@@ -63,15 +65,17 @@ def test_derivatives_of_their_own_are_kept(float64):
 @pytest.mark.parametrize(
     ("function", "says"),
     [
-        (lambda x: jnp.sum(x) * len(x) ** 2, "the numbers 25, 36, 49"),
+        (lambda x: jnp.sum(x) * len(x) ** 2, "the numbers 25, 36, 9, 289"),
         (lambda x: jnp.sum(x * np.cos(np.arange(len(x)))), r"constants of shape \(5,\) and \(6,\)"),
         (lambda x: sum(x[i] for i in range(len(x))), "another number of parts"),
         (lambda x: jnp.sin(x) if len(x) == N else jnp.cos(x), "another number of parts"),
-        (lambda x: x - 1 if len(x) == N + 2 else x - 2, "the numbers"),
+        (lambda x: x - 1 if len(x) == 17 else x - 2, "the numbers"),
+        (lambda x: x * min(len(x), 10), "the numbers 5, 6, 3, 10"),
+        (lambda x: x * max(len(x), 4), "the numbers 5, 6, 4, 17"),
         (lambda x: x + 0.1 * len(x), r"constants of shape \(\)"),
         (lambda x: x[:2] * (len(x) % 2), "the numbers"),
     ],
-    ids=["square", "constants", "loop", "other code", "third", "rounded", "parity"],
+    ids=["square", "constants", "loop", "other code", "third", "few", "many", "rounded", "parity"],
 )
 def test_what_is_no_line_is_refused(function, says):
     with pytest.raises(DiffersError, match=says):
@@ -80,8 +84,8 @@ def test_what_is_no_line_is_refused(function, says):
 
 def test_records_are_on_a_line():
     first, second = ArrayRecord(np.dtype("float64"), (4, 7)), ArrayRecord(np.dtype("float64"), (4, 8))
-    assert on_line([first, second], 5) == ArrayRecord(np.dtype("float64"), (4, 12))
-    assert on_line([{"n": (1, "x", None)}, {"n": (3, "x", None)}], -2) == {"n": (-3, "x", None)}
+    assert on_line([first, second], Line((0, 1), 5)) == ArrayRecord(np.dtype("float64"), (4, 12))
+    assert on_line([{"n": (1, "x", None)}, {"n": (3, "x", None)}], Line((0, 1), -2)) == {"n": (-3, "x", None)}
     for other in (ArrayRecord(np.dtype("float32"), (4, 8)), ArrayRecord(np.dtype("float64"), (4,)), Known((), False)):
         with pytest.raises(DiffersError):
-            on_line([first, other], 1)
+            on_line([first, other], Line((0, 1), 1))

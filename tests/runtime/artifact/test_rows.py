@@ -9,7 +9,7 @@ import pytest
 import plait
 from plait.ir.errors import ArtifactError, BindError, DataError, OptionError
 from plait.runtime.artifact import programs
-from tests.models import MODELS, SCAN_MODELS
+from tests.models import MODELS, SCAN_MODELS, some
 from tests.runtime.artifact import reader
 
 COMPARED = ("values", "both", "terms", "predictive", "likelihood")
@@ -19,7 +19,7 @@ ROWS = {
     "logistic_regression": ("x", "y"),  # statistics of the saved number only
     "state_space": ("y",),  # a scan over rows
 }
-CASES = [m for m in [*MODELS, *SCAN_MODELS] if m.name in ROWS]
+CASES = some([m for m in [*MODELS, *SCAN_MODELS] if m.name in ROWS])
 
 
 def same(found, wanted):
@@ -138,9 +138,15 @@ def line_alone(x, y):
     plait.factor("of y", -jnp.sum(y**2))
 
 
+def capped(y):
+    with plait.plate("rows", len(y)):
+        plait.sample("x", dist.Normal(0, min(len(y), 100)), obs=y)
+
+
 @pytest.mark.parametrize(
     ("model", "args", "rows", "error", "says"),
     [
+        (capped, (Y,), ("y",), ArtifactError, "would be wrong at 1009 rows, in log_joint: the code is another there"),
         (grouped, (np.array([0, 1, 2, 0]), Y[:4]), ("g", "y"), ArtifactError, "other numbers of rows: .* constants"),
         (sized, (6, Y), ("y",), ArtifactError, "with 7 of 'y' it is refused"),
         (line, (X, Y), ("x", "z"), OptionError, "names 'z', which are no data of the model; there are 'x', 'y'"),
@@ -154,7 +160,7 @@ def line_alone(x, y):
             "one number of rows, at least 1; got 'x' 6, 'y' 4",
         ),
     ],
-    ids=["constants", "size apart", "unknown", "near", "a number", "two lengths"],
+    ids=["far", "constants", "size apart", "unknown", "near", "a number", "two lengths"],
 )
 def test_what_has_no_form_for_any_number_is_refused_before_anything_is_written(
     model, args, rows, error, says, tmp_path, briefly
