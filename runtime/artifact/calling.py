@@ -6,6 +6,7 @@ of any length; here vmap becomes that axis.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,8 +83,8 @@ def any_axes(many: Call) -> Call:
 
     def call(*arguments: Any) -> Any:
         *others, points = arguments
-        lead = jnp.shape(points)[:-1]
-        results = many(*others, jnp.reshape(points, (-1, jnp.shape(points)[-1])))
+        *lead, size = jnp.shape(points)
+        results = many(*others, jnp.reshape(points, (math.prod(lead), size)))
         return jax.tree.map(lambda x: jnp.reshape(x, (*lead, *x.shape[1:])), results)
 
     return call

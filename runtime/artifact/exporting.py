@@ -261,6 +261,8 @@ def over(function: Call, points: int) -> Call:
 
     def many(*arguments: Any) -> Any:
         cut = len(arguments) - points
+        if not jax.tree.leaves(arguments[cut:]):  # the values of a model without latents: there is one such point
+            return jax.tree.map(lambda x: jnp.asarray(x)[None], function(*arguments))
         return jax.vmap(partial(function, *arguments[:cut]))(*arguments[cut:])
 
     return many

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NoReturn
@@ -214,8 +215,9 @@ class LoadedProgram:
     def unconstrain(self, data: Arrays, params: Arrays, values: Arrays, axes: int) -> Any:
         """Of (data, params, values), with the same leading axes of all values, as many as `axes` says."""
         lead = jnp.shape(values[0])[:axes] if values else ()
-        flat = tuple(jnp.reshape(x, (-1, *jnp.shape(x)[axes:])) for x in values)
-        return jnp.reshape(self._unconstrain(tuple(data), tuple(params), flat), (*lead, -1))
+        flat = tuple(jnp.reshape(x, (math.prod(lead), *jnp.shape(x)[axes:])) for x in values)
+        z = self._unconstrain(tuple(data), tuple(params), flat)
+        return jnp.reshape(z, (*lead, z.shape[-1]))
 
     @cached_property
     def _unconstrain(self) -> Jitted:

@@ -284,6 +284,25 @@ def test_a_site_without_draws_has_to_be_given(tmp_path, float64):
         loaded.prior_transform(np.array([0.5]))
 
 
+def without_latents(y):
+    plait.sample("y", dist.Normal(0.0, 1.0), obs=y)
+    plait.factor("f", -jnp.sum(y))
+
+
+def test_a_model_without_latents(tmp_path, float64):
+    compiled = plait.compile(without_latents, Y)
+    loaded = plait.load(saved(compiled, tmp_path))
+    z = np.zeros(0)
+    for call in (
+        lambda m: [m.log_density(z), m.log_joint({}), m.log_prob_terms({}), m.log_likelihood({}), m.unconstrain({})],
+        lambda m: m.log_density_and_grad(z),
+        lambda m: m.sample(KEY, (3,)),
+        lambda m: m.bind(y=Y + 1).log_joint({}),
+        lambda m: jax.vmap(m.log_density)(np.zeros((2, 0))),
+    ):
+        same(call(loaded), call(compiled))
+
+
 def counted(y):
     k = plait.sample("k", dist.Poisson(3.0))
     plait.sample("y", dist.Normal(k, 1), obs=y)
