@@ -38,6 +38,7 @@ class _File:
     """What has been collected."""
 
     platforms: Sequence[str]
+    on_function: Callable[[int, str], None]  # how many are done, and of which program the next one is
     arrays: ArrayWriter = field(default_factory=ArrayWriter)
     functions: list[FunctionRecord] = field(default_factory=list)
     blobs: list[bytes] = field(default_factory=list)
@@ -66,9 +67,11 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
     numbers = [n, n + 1, n + 2] if rows else []
     several = at_numbers(bound, rows, numbers) if rows else [bound]
     bound, by_number = several[0], [programs(b) for b in several]
-    file, count = _File(platforms), _counting(by_number[0], report)
+    total = sum(1 for saving in by_number[0].values() for _ in saving.functions(1))
+    file = _File(platforms, lambda done, name: report(Progress("export", done, total, step=name)))
     for name in by_number[0]:
-        _add_program(file, name, by_number, numbers, count)
+        _add_program(file, name, by_number, numbers)
+    file.on_function(total, "")
     longer = Longer(_second([plain(b._about) for b in several], numbers), file.longer) if rows else None
     manifest = manifest_of(bound, platforms, file.programs, file.functions, file.arrays, rows, longer)
     whole = by_number[0][WHOLE_MODEL].program
@@ -94,29 +97,10 @@ def _require_same_far_away(bound: Bound, rows: tuple[str, ...], path: Path, memb
         require_same(replace(loaded, _params=compiled._params), compiled, number)
 
 
-def _counting(savings: Mapping[str, Saving], report: OnProgress) -> Callable[[str, int], None]:
-    """Reports that so many functions of a program are done."""
-    totals = {name: sum(1 for _ in saving.functions(1)) for name, saving in savings.items()}
-    names = list(totals)
-
-    def count(name: str, done: int) -> None:
-        before = sum(totals[other] for other in names[: names.index(name)])
-        is_last = name == names[-1] and done == totals[name]
-        report(Progress("export", before + done, sum(totals.values()), step="" if is_last else name))
-
-    return count
-
-
 # -- programs -------------------------------------------------------------------------------------------------
 
 
-def _add_program(
-    file: _File,
-    name: str,
-    by_number: Sequence[dict[str, Saving]],
-    numbers: Sequence[int],
-    count: Callable[[str, int], None],
-) -> None:
+def _add_program(file: _File, name: str, by_number: Sequence[dict[str, Saving]], numbers: Sequence[int]) -> None:
     """Adds a program: for any number of rows, or for the saved number where another program is there for others."""
     saving = by_number[0][name]
     if numbers:
@@ -124,22 +108,22 @@ def _add_program(
         chosen = [i for i, n in enumerate(numbers) if n >= numbers[0] or not has_statistics(name, saving)]
         several = [counterpart(name, saving, by_number[i]) for i in chosen]
         try:
-            _add(file, name, several, Sizes.any_rows([numbers[i] for i in chosen]), count)
+            _add(file, name, several, Sizes.any_rows([numbers[i] for i in chosen]))
             return
         except DiffersError as e:
             if ON_ROWS + name not in by_number[0]:
                 raise ArtifactError(f"{OTHER_ROWS}: {name} differs by more than their number: {e}") from e
-    _add(file, name, [saving], Sizes.fixed(), count)
+    _add(file, name, [saving], Sizes.fixed())
 
 
-def _add(file: _File, name: str, several: Sequence[Saving], sizes: Sizes, count: Callable[[str, int], None]) -> None:
+def _add(file: _File, name: str, several: Sequence[Saving], sizes: Sizes) -> None:
     any_rows = sizes.m is not None
     records = [program_record(s, any_rows, file.arrays) for s in several] if name != OF_DATA else []
     if records and any_rows:
         next_row = Line(sizes.line.at, 1)
         on_line([(r.uses, r.checks) for r in records], next_row)
         kernels_on_line([r.kernels for r in records], next_row)
-    code = list(_code(file, name, several, sizes, count))
+    code = list(_code(file, name, several, sizes))
     file.functions += [record for record, _ in code]
     file.blobs += [blob for _, blob in code]
     if records:
@@ -148,18 +132,13 @@ def _add(file: _File, name: str, several: Sequence[Saving], sizes: Sizes, count:
         file.longer[name] = records[1].kernels
 
 
-def _code(
-    file: _File, name: str, several: Sequence[Saving], sizes: Sizes, count: Callable[[str, int], None]
-) -> Iterator[tuple[FunctionRecord, bytes]]:
-    done = 0
-    for functions in zip(*(s.functions(sizes.n) for s in several), strict=True):
-        count(name, done)
+def _code(file: _File, name: str, several: Sequence[Saving], sizes: Sizes) -> Iterator[tuple[FunctionRecord, bytes]]:
+    for done, functions in enumerate(zip(*(s.functions(sizes.n) for s in several), strict=True)):
+        file.on_function(len(file.functions) + done, name)
         what = f"{name}/{functions[0].name}"
         blob, constants = _export(what, functions, sizes, file.platforms)
         places = tuple(file.arrays.add(c, f"constants of {what}") for c in constants)
         yield FunctionRecord(what, len(blob), places, sizes.m is not None), blob
-        done += 1
-    count(name, done)
 
 
 def _export(

@@ -138,6 +138,12 @@ def test_an_unknown_platform_is_refused_at_once(write):
     assert "'cpu', 'cuda', 'rocm', 'tpu'" in result.stderr
 
 
+def test_rows_of_no_data_are_refused_by_name(write):
+    assert "rows= names 'x', which are no data of the model" in error_of(
+        "compile", write(TINY), "--platform", "cpu", "--rows", "x"
+    )
+
+
 def test_precision_is_said_once(write):
     assert "--dtype float32 and --float64 contradict" in error_of(
         "compile", write(TINY), "--dtype", "float32", "--float64"
@@ -179,7 +185,7 @@ def test_progress_names_each_pass_and_each_part_that_is_exported(write, monkeypa
     assert {p.total for p in compiling} == {len(passes) + 2}
     exporting = seen[len(compiling) :]
     assert [p.done for p in exporting] == list(range(exporting[0].total + 1))
-    assert list(dict.fromkeys(p.step for p in exporting)) == ["whole", *PARTS, "unscaled", ""]
+    assert list(dict.fromkeys(p.step for p in exporting)) == ["data", "whole", *PARTS, "unscaled", ""]
 
 
 def test_progress_is_shown_on_a_terminal(write):
@@ -227,7 +233,8 @@ def test_info_says_what_is_in_the_file(saved):
     assert [(s["name"], s["kind"]) for s in found["sites"]][-2:] == [("theta", "deterministic"), ("obs", "observed")]
     with jax.enable_x64(True):
         assert found["data"] == [
-            {"name": name, "dtype": str(x.dtype), "shape": list(x.shape)} for name, x in plait.load(saved).data.items()
+            {"name": name, "dtype": str(x.dtype), "shape": list(x.shape), "any_rows": False}
+            for name, x in plait.load(saved).data.items()
         ]
 
 
