@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from plait.ir.errors import ArtifactError, OptionError, PlaitError
 from plait.runtime.bound import Bound
 from plait.runtime.program import Program
+from plait.runtime.progress import OnProgress, Progress
 
 FEW, MANY = 3, 1009
 OTHER_ROWS = "the model can't be saved for other numbers of rows"
@@ -44,8 +45,17 @@ def far(n: int) -> list[int]:
     return [FEW, max(MANY, 2 * n + 7)]
 
 
-def at_numbers(bound: Bound, rows: Sequence[str], numbers: Sequence[int]) -> list[Bound]:
+def at_numbers(
+    bound: Bound, rows: Sequence[str], numbers: Sequence[int], phase: str, report: OnProgress
+) -> Iterator[Bound]:
     """The model on as many rows, which are its own again and again.
+
+    Args:
+        bound: the model.
+        rows: names of the data.
+        numbers: of rows.
+        phase: what progress is called.
+        report: called before each compile, and once after the last is used.
 
     Raises:
         ArtifactError: it can't be compiled on those.
@@ -53,7 +63,10 @@ def at_numbers(bound: Bound, rows: Sequence[str], numbers: Sequence[int]) -> lis
     program, n = bound._program, number_of_rows(bound, rows)
     if not isinstance(program, Program) or program.again is None:
         raise ArtifactError("a loaded model can't be saved: copy the file")
-    return [_again(bound, program, rows, n, number) for number in numbers]
+    for done, number in enumerate(numbers):
+        report(Progress(phase, done, len(numbers), step=f"{number} rows"))
+        yield _again(bound, program, rows, n, number)
+    report(Progress(phase, len(numbers), len(numbers)))
 
 
 def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, number: int) -> Bound:

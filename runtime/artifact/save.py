@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from plait.runtime.artifact.arrays import ArrayWriter
 from plait.runtime.artifact.container import write
 from plait.runtime.artifact.exporting import Exportable, Sizes, exported
 from plait.runtime.artifact.lengths import DiffersError, Line, on_line
-from plait.runtime.artifact.load import opened, require_process
+from plait.runtime.artifact.load import Saved, opened, require_process
 from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Longer, ProgramRecord, kernels_on_line
 from plait.runtime.artifact.parts import OF_DATA, ON_ROWS, WHOLE_MODEL
 from plait.runtime.artifact.pictures import Picture, Pictures
@@ -65,7 +65,7 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
         raise ArtifactError("a model on data that jax is tracing can't be saved: there are no numbers yet")
     n = number_of_rows(bound, rows) if rows else 0
     numbers = [n, n + 1, n + 2] if rows else []
-    several = at_numbers(bound, rows, numbers) if rows else [bound]
+    several = [*at_numbers(bound, rows, numbers, "compile on", report)] if rows else [bound]
     bound, by_number = several[0], [programs(b) for b in several]
     total = sum(1 for saving in by_number[0].values() for _ in saving.functions(1))
     file = _File(platforms, lambda done, name: report(Progress("export", done, total, step=name)))
@@ -83,16 +83,15 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
         "functions": b"".join(file.blobs),
     }
     if rows:
-        _require_same_far_away(bound, rows, path, members)
+        _require_same_far_away(bound, rows, opened(path, members), report)
     write(path, members)
 
 
-def _require_same_far_away(bound: Bound, rows: tuple[str, ...], path: Path, members: Mapping[str, bytes]) -> None:
+def _require_same_far_away(bound: Bound, rows: tuple[str, ...], saved: Saved, report: OnProgress) -> None:
     """Compares what the file would say at other numbers of rows with the model compiled on as many."""
-    saved = opened(path, members)
     require_process(saved)
     numbers = far(number_of_rows(bound, rows))
-    for number, compiled in zip(numbers, at_numbers(bound, rows, numbers), strict=True):
+    for number, compiled in zip(numbers, at_numbers(bound, rows, numbers, "compare on", report), strict=True):
         loaded = type(bound).bound(LoadedProgram(saved, WHOLE_MODEL), compiled._data)
         require_same(replace(loaded, _params=compiled._params), compiled, number)
 
