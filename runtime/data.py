@@ -45,18 +45,17 @@ def rebound_arrays(schema: DataSchema, current: Sequence[Any], new: Mapping[str,
                     f"{label!r} is part of the program, compiled for {schema.static[label]!r}, got {leaf!r}: "
                     "call plait.compile again"
                 )
-    _same_length({label: np.shape(arrays[label]) for label in schema.rows})
+    _same_length({label: np.shape(arrays[label])[0] for label in schema.rows}, schema.fewest_rows)
     return tuple(arrays.values())
 
 
-def _same_length(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Those of data whose leading axis may have another length, the same for all."""
-    lengths = {label: shape[0] for label, shape in shapes.items()}
+def _same_length(lengths: Mapping[str, int], fewest: int) -> None:
+    """Of data whose leading axis may have another length, the same for all."""
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{label!r} {n}" for label, n in lengths.items())
         raise BindError(f"data with rows of their own number have different ones: {found}; bind all of them together")
-    if min(lengths.values(), default=FEWEST_ROWS) < FEWEST_ROWS:
-        raise BindError(f"data {', '.join(map(repr, lengths))} need at least {FEWEST_ROWS} rows")
+    if min(lengths.values(), default=fewest) < fewest:
+        raise BindError(f"data {', '.join(map(repr, lengths))} need at least {fewest} rows")
 
 
 def _same_structure(name: str, parts: Collection[str], leaves: Mapping[str, Any]) -> None:

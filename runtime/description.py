@@ -38,12 +38,14 @@ class DataSchema:
         parts: by argument the labels of its leaves.
         static: the leaves that are no data, by label.
         rows: the data whose leading axis may have another length, the same for all.
+        fewest_rows: the least such length.
     """
 
     names: tuple[str, ...]
     parts: dict[str, tuple[str, ...]]
     static: dict[str, Any]
     rows: tuple[str, ...] = ()
+    fewest_rows: int = 0
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ from plait.ir.ops import Check, Input, Param, inputs
 from plait.ir.spec import rebuild
 from plait.runtime import param_values
 from plait.runtime.artifact.lengths import Line, evaluated, is_one, on_line
-from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 
 Call = Callable[..., Any]
@@ -72,9 +71,9 @@ class Sizes:
         return cls(export.symbolic_shape("n")[0], None, Line((0,), 0))
 
     @classmethod
-    def any_rows(cls, numbers: Sequence[int]) -> Sizes:
-        """For any number of rows, of traces with these numbers."""
-        n, m = export.symbolic_shape("n, m", constraints=[f"m >= {FEWEST_ROWS}"])
+    def any_rows(cls, numbers: Sequence[int], fewest: int) -> Sizes:
+        """For any number of rows, but no fewer, of traces with these numbers."""
+        n, m = export.symbolic_shape("n, m", constraints=[f"m >= {fewest}"])
         return cls(n, m, Line(tuple(x - numbers[0] for x in numbers), m - numbers[0]))
 
     @property
@@ -92,16 +91,18 @@ class Example:
         data: of the data arrays.
         known: of what `prepare` makes of them.
         params: of the params' arrays.
+        any_rows: whether data may have another number of rows.
     """
 
     n: Any
     data: Any
     known: Any
     params: Any
+    any_rows: bool
 
     @classmethod
-    def of(cls, n: Any, data: Arrays, known: Arrays, params: Arrays) -> Example:
-        return cls(n, *map(typed, (tuple(data), tuple(known), tuple(params))))
+    def of(cls, n: Any, data: Arrays, known: Arrays, params: Arrays, any_rows: bool) -> Example:
+        return cls(n, *map(typed, (tuple(data), tuple(known), tuple(params))), any_rows=any_rows)
 
     def points(self, program: Program) -> Any:
         """Flat vectors."""
@@ -145,7 +146,9 @@ def density_functions(program: Program, example: Example) -> Iterator[Exportable
     z = example.points(program)
     arguments = (example.read(program, "log_density"), example.params, z)
     yield Exportable("log_density", over(program.density, 1), arguments)
-    yield Exportable("log_density_and_grad", over(value_and_grad(program.density), 1), arguments)
+    # which sums share a loop depends on how many entries they have, so that for any number none do
+    both = jax.value_and_grad(program.density, argnums=2) if example.any_rows else value_and_grad(program.density)
+    yield Exportable("log_density_and_grad", over(both, 1), arguments)
 
     def product(known: Any, params: Any, z: Any, v: Any) -> Any:
         return jax.jvp(jax.grad(partial(program.density, known, params)), (z,), (v,))[1]

@@ -53,7 +53,8 @@ class Saved:
         about = on_line([about, longer.about], Line(ONE_ROW, steps)) if longer and steps else about
         structures = {name: structure_of(tree) for name, tree in trees.items()}
         static = {name: AsWritten(text) for name, text in self.manifest.static.items()}
-        data = replace(about.data, static=static, rows=self.manifest.rows)
+        fewest = longer.rows.fewest if longer else 0
+        data = replace(about.data, static=static, rows=self.manifest.rows, fewest_rows=fewest)
         return replace(about, params=replace(about.params, trees=structures), data=data)
 
     def kernels_longer(self, program: str, steps: int) -> tuple[KernelRecord, ...]:

@@ -129,14 +129,29 @@ class ProgramRecord:
 
 
 @dataclass(frozen=True)
+class AnyRows:
+    """Data of which there may be any number of rows.
+
+    Attributes:
+        names: of the data, which have the same number.
+        fewest: that there may be.
+    """
+
+    names: tuple[str, ...]
+    fewest: int
+
+
+@dataclass(frozen=True)
 class Longer:
     """What is another where data have one row more: all that is on a line in the number of rows is known by this.
 
     Attributes:
+        rows: of which data.
         about: names, types and lines.
         kernels: by program what the host computes; of those that take any number of rows.
     """
 
+    rows: AnyRows
     about: Description
     kernels: dict[str, tuple[KernelRecord, ...]]
 
@@ -164,8 +179,7 @@ class Manifest:
         param_keys: how many params are drawn.
         given_always: sites of which there are no draws, so that their values have to be given.
         no_prior_transform: why there is none.
-        rows: the data whose leading axis may have another length.
-        longer: where there are such, what is another with one row more.
+        longer: where data may have another number of rows, what is another with one row more.
     """
 
     plait: str
@@ -186,8 +200,12 @@ class Manifest:
     param_keys: int
     given_always: tuple[str, ...]
     no_prior_transform: Refusal | None
-    rows: tuple[str, ...]
     longer: Longer | None
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The data whose leading axis may have another length."""
+        return () if self.longer is None else self.longer.rows.names
 
     @property
     def precision(self) -> str:
@@ -253,6 +271,7 @@ def _value(tree: Tree) -> Any:
 
 
 __all__ = [
+    "AnyRows",
     "ArrayRecord",
     "CheckRecord",
     "FunctionRecord",

@@ -41,9 +41,9 @@ class Saving:
         assert isinstance(self.bound._program, Program)
         return self.bound._program
 
-    def functions(self, n: Any) -> Iterator[Exportable]:
-        """Its functions, of `n` points."""
-        return self.chosen(self.program, example_of(self.bound, n))
+    def functions(self, n: Any, any_rows: bool = False) -> Iterator[Exportable]:
+        """Its functions, of `n` points; for data of any number of rows, or of the saved one."""
+        return self.chosen(self.program, example_of(self.bound, n, any_rows))
 
 
 def programs(bound: Bound) -> dict[str, Saving]:
@@ -73,10 +73,10 @@ def counterpart(name: str, saving: Saving, others: dict[str, Saving]) -> Saving:
     return others.get(ON_ROWS + plain, others[plain])
 
 
-def example_of(bound: Bound, n: Any) -> Example:
+def example_of(bound: Bound, n: Any, any_rows: bool = False) -> Example:
     """The types of the arguments of its functions, of `n` points."""
     params = tuple(np.zeros(site.type.shape, site.type.dtype) for site in bound._about.params.arrays)
-    return Example.of(n, bound._data, bound._known, params)
+    return Example.of(n, bound._data, bound._known, params, any_rows)
 
 
 def _prepared(chosen: Chosen) -> Chosen:

@@ -91,7 +91,6 @@ def manifest_of(
     programs: dict[str, ProgramRecord],
     functions: Sequence[FunctionRecord],
     arrays: ArrayWriter,
-    rows: tuple[str, ...],
     longer: Longer | None,
 ) -> Manifest:
     """All that is no array, function, graph or explanation."""
@@ -119,7 +118,6 @@ def manifest_of(
         len(inputs(program.model, Input.KEY)),
         tuple(undrawn),
         _no_prior_transform(program),
-        rows,
         longer,
     )
 

@@ -12,11 +12,19 @@ import numpy as np
 
 from plait.ir.errors import ArtifactError, OptionError, PlaitError
 from plait.runtime.bound import Bound
+from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
-FEW, MANY = 3, 1009
-OTHER_ROWS = "the model can't be saved for other numbers of rows"
+PHASE = "compile on"  # as progress calls it
+MANY = 1009  # a number that jumps somewhere, such as that of bits or blocks of a length, has jumped before
+
+
+class OtherRowsError(ArtifactError):
+    """A model's code is another for other numbers of rows."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the model can't be saved for other numbers of rows: {why}")
 
 
 def number_of_rows(bound: Bound, rows: Sequence[str]) -> int:
@@ -34,39 +42,36 @@ def number_of_rows(bound: Bound, rows: Sequence[str]) -> int:
         if not np.ndim(data[name]):
             raise OptionError(f"rows= names {name!r}, which is a single number")
     lengths = {name: np.shape(data[name])[0] for name in rows}
-    if len(set(lengths.values())) > 1 or 0 in lengths.values():
+    if len(set(lengths.values())) > 1 or min(lengths.values()) < FEWEST_ROWS:
         found = ", ".join(f"{name!r} {n}" for name, n in lengths.items())
-        raise OptionError(f"data that rows= names have one number of rows, at least 1; got {found}")
+        raise OptionError(f"data that rows= names have one number of rows, at least {FEWEST_ROWS}; got {found}")
     return lengths[rows[0]]
 
 
-def far(n: int) -> list[int]:
-    """Numbers of rows at which code for few, or for many, shows that it is another."""
-    return [FEW, max(MANY, 2 * n + 7)]
+def numbers_of_rows(n: int, fewest: int) -> list[int]:
+    """Where the model is looked at: the saved number, the next one, very many, and the fewest that there may be."""
+    return [n, n + 1, max(MANY, 2 * n + 7), *([fewest] if fewest < n else [])]
 
 
-def at_numbers(
-    bound: Bound, rows: Sequence[str], numbers: Sequence[int], phase: str, report: OnProgress
-) -> Iterator[Bound]:
+def at_numbers(bound: Bound, rows: Sequence[str], numbers: Sequence[int], report: OnProgress) -> Iterator[Bound]:
     """The model on as many rows, which are its own again and again.
 
     Args:
         bound: the model.
         rows: names of the data.
         numbers: of rows.
-        phase: what progress is called.
-        report: called before each compile, and once after the last is used.
+        report: called before each compile, and once after the last.
 
     Raises:
-        ArtifactError: it can't be compiled on those.
+        OtherRowsError: it can't be compiled on those.
     """
     program, n = bound._program, number_of_rows(bound, rows)
     if not isinstance(program, Program) or program.again is None:
         raise ArtifactError("a loaded model can't be saved: copy the file")
     for done, number in enumerate(numbers):
-        report(Progress(phase, done, len(numbers), step=f"{number} rows"))
+        report(Progress(PHASE, done, len(numbers), step=f"{number} rows"))
         yield _again(bound, program, rows, n, number)
-    report(Progress(phase, len(numbers), len(numbers)))
+    report(Progress(PHASE, len(numbers), len(numbers)))
 
 
 def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, number: int) -> Bound:
@@ -75,7 +80,7 @@ def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, number: 
     try:
         again = program.again([_with_rows(x, n, number) if name in rows else x for name, x in named])
     except PlaitError as e:
-        raise ArtifactError(f"{OTHER_ROWS}: with {number} of {', '.join(map(repr, rows))} it is refused: {e}") from e
+        raise OtherRowsError(f"with {number} of {', '.join(map(repr, rows))} it is refused: {e}") from e
     return replace(
         again, _params=bound._params, _params_are_users=bound._params_are_users, certificate=bound.certificate
     )
@@ -85,4 +90,4 @@ def _with_rows(x: Any, n: int, number: int) -> Any:
     return x if number == n else jnp.take(x, np.arange(number) % n, axis=0)
 
 
-__all__ = ["OTHER_ROWS", "at_numbers", "far", "number_of_rows"]
+__all__ = ["OtherRowsError", "at_numbers", "number_of_rows", "numbers_of_rows"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,21 @@ from plait.runtime.artifact.arrays import ArrayWriter
 from plait.runtime.artifact.container import write
 from plait.runtime.artifact.exporting import Exportable, Sizes, exported
 from plait.runtime.artifact.lengths import DiffersError, Line, on_line
-from plait.runtime.artifact.load import Saved, opened, require_process
-from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Longer, ProgramRecord, kernels_on_line
+from plait.runtime.artifact.manifest import (
+    AnyRows,
+    FunctionRecord,
+    KernelRecord,
+    Longer,
+    ProgramRecord,
+    kernels_on_line,
+)
 from plait.runtime.artifact.parts import OF_DATA, ON_ROWS, WHOLE_MODEL
 from plait.runtime.artifact.pictures import Picture, Pictures
-from plait.runtime.artifact.program import LoadedProgram
 from plait.runtime.artifact.programs import Saving, counterpart, has_statistics, programs
-from plait.runtime.artifact.proof import require_same
 from plait.runtime.artifact.recording import manifest_of, plain, program_record
-from plait.runtime.artifact.rows import OTHER_ROWS, at_numbers, far, number_of_rows
+from plait.runtime.artifact.rows import OtherRowsError, at_numbers, number_of_rows, numbers_of_rows
 from plait.runtime.bound import Bound
+from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
@@ -44,6 +49,14 @@ class _File:
     blobs: list[bytes] = field(default_factory=list)
     programs: dict[str, ProgramRecord] = field(default_factory=dict)
     longer: dict[str, tuple[KernelRecord, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """Which data may have other numbers of rows, and at which numbers the model is traced."""
+
+    rows: AnyRows
+    numbers: tuple[int, ...]
 
 
 def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ...], report: OnProgress) -> None:
@@ -63,55 +76,69 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
     """
     if any(map(is_tracer, bound._data)):
         raise ArtifactError("a model on data that jax is tracing can't be saved: there are no numbers yet")
-    n = number_of_rows(bound, rows) if rows else 0
-    numbers = [n, n + 1, n + 2] if rows else []
-    several = [*at_numbers(bound, rows, numbers, "compile on", report)] if rows else [bound]
+    if not rows:
+        write(path, _members([bound], None, platforms, report))
+        return
+    n = number_of_rows(bound, rows)
+    try:
+        members = _of_any_rows(bound, AnyRows(rows, FEWEST_ROWS), n, platforms, report)
+    except OtherRowsError:
+        if n == FEWEST_ROWS:
+            raise
+        members = _of_any_rows(bound, AnyRows(rows, n), n, platforms, report)  # other code for few rows is no obstacle
+    write(path, members)
+
+
+def _of_any_rows(
+    bound: Bound, any_rows: AnyRows, n: int, platforms: Sequence[str], report: OnProgress
+) -> dict[str, bytes]:
+    numbers = numbers_of_rows(n, any_rows.fewest)
+    several = [*at_numbers(bound, any_rows.names, numbers, report)]
+    return _members(several, _Traced(any_rows, tuple(numbers)), platforms, report)
+
+
+def _members(
+    several: Sequence[Bound], traced: _Traced | None, platforms: Sequence[str], report: OnProgress
+) -> dict[str, bytes]:
+    """The members of a file, of the model on its own data and then on other numbers of rows."""
     bound, by_number = several[0], [programs(b) for b in several]
     total = sum(1 for saving in by_number[0].values() for _ in saving.functions(1))
     file = _File(platforms, lambda done, name: report(Progress("export", done, total, step=name)))
     for name in by_number[0]:
-        _add_program(file, name, by_number, numbers)
+        _add_program(file, name, by_number, traced)
     file.on_function(total, "")
-    longer = Longer(_second([plain(b._about) for b in several], numbers), file.longer) if rows else None
-    manifest = manifest_of(bound, platforms, file.programs, file.functions, file.arrays, rows, longer)
+    longer = (
+        None
+        if traced is None
+        else Longer(traced.rows, _second([plain(b._about) for b in several], traced), file.longer)
+    )
+    manifest = manifest_of(bound, platforms, file.programs, file.functions, file.arrays, longer)
     whole = by_number[0][WHOLE_MODEL].program
-    members = {
+    return {
         "manifest": _json(to_data(manifest)),
         "graph": _json(_graphs(whole)),
         "explanation": _json(whole.explain(bound.certificate, bound._data).to_json()),
         "arrays": b"".join(file.arrays.bodies),
         "functions": b"".join(file.blobs),
     }
-    if rows:
-        _require_same_far_away(bound, rows, opened(path, members), report)
-    write(path, members)
-
-
-def _require_same_far_away(bound: Bound, rows: tuple[str, ...], saved: Saved, report: OnProgress) -> None:
-    """Compares what the file would say at other numbers of rows with the model compiled on as many."""
-    require_process(saved)
-    numbers = far(number_of_rows(bound, rows))
-    for number, compiled in zip(numbers, at_numbers(bound, rows, numbers, "compare on", report), strict=True):
-        loaded = type(bound).bound(LoadedProgram(saved, WHOLE_MODEL), compiled._data)
-        require_same(replace(loaded, _params=compiled._params), compiled, number)
 
 
 # -- programs -------------------------------------------------------------------------------------------------
 
 
-def _add_program(file: _File, name: str, by_number: Sequence[dict[str, Saving]], numbers: Sequence[int]) -> None:
+def _add_program(file: _File, name: str, by_number: Sequence[dict[str, Saving]], traced: _Traced | None) -> None:
     """Adds a program: for any number of rows, or for the saved number where another program is there for others."""
     saving = by_number[0][name]
-    if numbers:
-        # with fewer rows other cells have some, and statistics another room
-        chosen = [i for i, n in enumerate(numbers) if n >= numbers[0] or not has_statistics(name, saving)]
+    if traced is not None:
+        # with fewer rows fewer cells have some, and statistics have another room
+        chosen = [i for i, n in enumerate(traced.numbers) if n >= traced.numbers[0] or not has_statistics(name, saving)]
         several = [counterpart(name, saving, by_number[i]) for i in chosen]
         try:
-            _add(file, name, several, Sizes.any_rows([numbers[i] for i in chosen]))
+            _add(file, name, several, Sizes.any_rows([traced.numbers[i] for i in chosen], traced.rows.fewest))
             return
         except DiffersError as e:
             if ON_ROWS + name not in by_number[0]:
-                raise ArtifactError(f"{OTHER_ROWS}: {name} differs by more than their number: {e}") from e
+                raise OtherRowsError(f"{name} differs by more than their number: {e}") from e
     _add(file, name, [saving], Sizes.fixed())
 
 
@@ -132,7 +159,7 @@ def _add(file: _File, name: str, several: Sequence[Saving], sizes: Sizes) -> Non
 
 
 def _code(file: _File, name: str, several: Sequence[Saving], sizes: Sizes) -> Iterator[tuple[FunctionRecord, bytes]]:
-    for done, functions in enumerate(zip(*(s.functions(sizes.n) for s in several), strict=True)):
+    for done, functions in enumerate(zip(*(s.functions(sizes.n, sizes.m is not None) for s in several), strict=True)):
         file.on_function(len(file.functions) + done, name)
         what = f"{name}/{functions[0].name}"
         blob, constants = _export(what, functions, sizes, file.platforms)
@@ -152,12 +179,12 @@ def _export(
         raise (ArtifactError if sizes.m is None else DiffersError)(what) from e
 
 
-def _second(abouts: Sequence[Any], numbers: Sequence[int]) -> Any:
+def _second(abouts: Sequence[Any], traced: _Traced) -> Any:
     """The second of descriptions that are on a line."""
     try:
-        on_line(abouts, Line(tuple(n - numbers[0] for n in numbers), 1))
+        on_line(abouts, Line(tuple(n - traced.numbers[0] for n in traced.numbers), 1))
     except DiffersError as e:
-        raise ArtifactError(f"{OTHER_ROWS}: the sites differ by more than their number: {e}") from e
+        raise OtherRowsError(f"the sites differ by more than their number: {e}") from e
     return abouts[1]
 
 

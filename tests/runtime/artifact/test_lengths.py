@@ -72,10 +72,12 @@ def test_derivatives_of_their_own_are_kept(float64):
         (lambda x: x - 1 if len(x) == 17 else x - 2, "the numbers"),
         (lambda x: x * min(len(x), 10), "the numbers 5, 6, 3, 10"),
         (lambda x: x * max(len(x), 4), "the numbers 5, 6, 4, 17"),
+        (lambda x: jnp.interp(x + 0.1, x, x), "the numbers 3, 3, 2, 5"),  # steps of a bisection: the bits of a length
+        (lambda x: x * (len(x) // 10), "the numbers 0, 0, 0, 1"),
         (lambda x: x + 0.1 * len(x), r"constants of shape \(\)"),
         (lambda x: x[:2] * (len(x) % 2), "the numbers"),
     ],
-    ids=["square", "constants", "loop", "other code", "third", "few", "many", "rounded", "parity"],
+    ids=["square", "constants", "loop", "other code", "third", "few", "many", "bits", "blocks", "rounded", "parity"],
 )
 def test_what_is_no_line_is_refused(function, says):
     with pytest.raises(DiffersError, match=says):

@@ -146,7 +146,7 @@ def capped(y):
 @pytest.mark.parametrize(
     ("model", "args", "rows", "error", "says"),
     [
-        (capped, (Y,), ("y",), ArtifactError, "would be wrong at 1009 rows, in log_joint: the code is another there"),
+        (capped, (Y,), ("y",), ArtifactError, "other numbers of rows: .* the numbers 6, 7, 100"),
         (grouped, (np.array([0, 1, 2, 0]), Y[:4]), ("g", "y"), ArtifactError, "other numbers of rows: .* constants"),
         (sized, (6, Y), ("y",), ArtifactError, "with 7 of 'y' it is refused"),
         (line, (X, Y), ("x", "z"), OptionError, "names 'z', which are no data of the model; there are 'x', 'y'"),
@@ -157,7 +157,7 @@ def capped(y):
             (X, Y[:4]),
             ("x", "y"),
             OptionError,
-            "one number of rows, at least 1; got 'x' 6, 'y' 4",
+            "one number of rows, at least 2; got 'x' 6, 'y' 4",
         ),
     ],
     ids=["far", "constants", "size apart", "unknown", "near", "a number", "two lengths"],
@@ -169,3 +169,40 @@ def test_what_has_no_form_for_any_number_is_refused_before_anything_is_written(
     with pytest.raises(error, match=says):
         compiled.save(tmp_path / "m.plait", platforms=("cpu",), rows=rows, progress=False)
     assert not [*tmp_path.iterdir()]
+
+
+def lagged(y):
+    """Code for three rows and more."""
+    a = plait.sample("a", dist.Normal(0, 1))
+    with plait.plate("rows", len(y) - 2):
+        plait.sample("y", dist.Normal(a * y[:-2] + y[1:-1], 1), obs=y[2:])
+
+
+def test_code_that_needs_some_rows_takes_as_many_as_were_saved_and_more(tmp_path, float64, briefly):
+    path = tmp_path / "m.plait"
+    plait.compile(lagged, Y).save(path, platforms=("cpu",), rows="y", progress=False)
+    more = np.concatenate([Y, Y + 1])
+    loaded = plait.load(path)
+    np.testing.assert_allclose(
+        loaded.bind(y=more).log_density(np.ones(1)), plait.compile(lagged, more).log_density(np.ones(1)), rtol=1e-12
+    )
+    with pytest.raises(BindError, match="data 'y' need at least 6 rows"):
+        loaded.bind(y=Y[:5])
+
+
+def test_sums_that_share_a_loop_at_one_of_the_numbers_are_no_reason_to_refuse(tmp_path, float64, briefly):
+    """From 33 entries on the gradient's sums are one loop, in a compiled model."""
+    x, y = np.random.default_rng(2).normal(size=(2, 40))
+    path = tmp_path / "m.plait"
+
+    def model(x, y):
+        scale = plait.sample("scale", dist.HalfNormal(1))
+        with plait.plate("rows", len(x)):
+            theta = plait.sample("theta", dist.Normal(0, scale))
+            plait.sample("y", dist.Normal(theta * x, scale), obs=y)
+
+    plait.compile(model, x[:32], y=y[:32]).save(path, platforms=("cpu",), rows=("x", "y"), progress=False)
+    bound, compiled = plait.load(path).bind(x=x, y=y), plait.compile(model, x, y=y)
+    z = reader.point(compiled)
+    for found, wanted in zip(bound.log_density_and_grad(z), compiled.log_density_and_grad(z), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-12)
