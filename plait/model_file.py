@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from plait.ir.errors import PlaitError
+from plait.runtime.artifact.container import is_saved
 
 # What a model calls, as it stands in a function's bytecode: `plait.sample` leaves the name 'sample'.
 _SITES = frozenset({"sample", "factor", "param", "module"})
@@ -85,6 +86,8 @@ def split_target(target: str) -> tuple[Path, str | None]:
 def run_file(path: Path) -> ModuleType:
     """The file as a module that is not ``__main__``. Its folder can be imported from, as a script's can."""
     require_file(path)
+    if is_saved(path):
+        raise ModelFileError(f"{path} is a saved model, which is one model: leave out what stands after it")
     if path.suffix != ".py":
         expected = "expected MODEL.py, MODEL.py:function or what `plait compile` wrote"
         raise ModelFileError(f"{path} is not a Python file, and no saved model: {expected}")

@@ -235,7 +235,7 @@ class CompiledModel(Stages):
         Raises:
             ArtifactError: something of the model has no form in a file; there is no code of it for a platform, or none
                 for any number of rows.
-            OptionError: `rows` names no data, or such of different lengths.
+            OptionError: `rows` names no data, or such of different lengths; a platform is unknown.
             OSError: the file can't be written; what was there before stays.
         """
         from plait.runtime.artifact.save import save

@@ -36,14 +36,14 @@ def rebound_arrays(schema: DataSchema, current: Sequence[Any], new: Mapping[str,
         # where one array is expected a list of numbers will do, as numpy's functions take it
         value = _as_array(name, given) if name in arrays and isinstance(given, (list, tuple)) else given
         leaves = argument_leaves({name: value})
-        _same_structure(name, schema.parts[name], leaves)
+        _same_structure(name, schema.parts[name], leaves, schema.remedy)
         for label, leaf in leaves.items():
             if label in arrays:
-                arrays[label] = _same_type(label, leaf, arrays[label], label in schema.rows)
+                arrays[label] = _same_type(label, leaf, arrays[label], schema)
             elif not _equal(leaf, schema.static[label]):
                 raise BindError(
                     f"{label!r} is part of the program, compiled for {schema.static[label]!r}, got {leaf!r}: "
-                    "call plait.compile again"
+                    f"{schema.remedy}"
                 )
     _same_length({label: np.shape(arrays[label])[0] for label in schema.rows}, schema.fewest_rows)
     return tuple(arrays.values())
@@ -58,11 +58,9 @@ def _same_length(lengths: Mapping[str, int], fewest: int) -> None:
         raise BindError(f"data {', '.join(map(repr, lengths))} need at least {fewest} rows")
 
 
-def _same_structure(name: str, parts: Collection[str], leaves: Mapping[str, Any]) -> None:
+def _same_structure(name: str, parts: Collection[str], leaves: Mapping[str, Any], remedy: str) -> None:
     if set(parts) != leaves.keys():
-        raise BindError(
-            f"argument {name!r} has the parts {sorted(leaves)}, compiled for {sorted(parts)}: call plait.compile again"
-        )
+        raise BindError(f"argument {name!r} has the parts {sorted(leaves)}, compiled for {sorted(parts)}: {remedy}")
 
 
 def _as_array(label: str, given: Any) -> Any:
@@ -74,18 +72,20 @@ def _as_array(label: str, given: Any) -> Any:
         raise BindError(f"data {label!r} must be an array of numbers, got {found}") from None
 
 
-def _same_type(label: str, leaf: Any, before: Any, any_length: bool) -> Any:
+def _same_type(label: str, leaf: Any, before: Any, schema: DataSchema) -> Any:
     if np.ma.is_masked(leaf):
         raise DataError(f"data {label!r} is a masked array, whose mask would be ignored; pass the mask apart")
     array = canonical(_as_array(label, leaf), label)
     new, old = (ArrayType(t.dtype, tuple(t.shape)) for t in map(jax.typeof, (array, before)))
+    any_length = label in schema.rows
     if new.shape != old.shape and not (any_length and new.ndim and new.shape[1:] == old.shape[1:]):
-        raise BindError(f"data {label!r} is {new}, compiled for {old}: call plait.compile again")
+        rows = " with any number of rows" if any_length else ""
+        raise BindError(f"data {label!r} is {new}, compiled for {old}{rows}: {schema.remedy}")
     same_kind = (
         np.can_cast(new.dtype, old.dtype, "same_kind") if isinstance(new.dtype, np.dtype) else new.dtype == old.dtype
     )
     if not same_kind:
-        raise BindError(f"data {label!r} is {new}, compiled for {old}: cast it, or call plait.compile again")
+        raise BindError(f"data {label!r} is {new}, compiled for {old}: cast it, or {schema.remedy}")
     return array if new.dtype == old.dtype else array.astype(old.dtype)
 
 

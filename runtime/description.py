@@ -39,6 +39,7 @@ class DataSchema:
         static: the leaves that are no data, by label.
         rows: the data whose leading axis may have another length, the same for all.
         fewest_rows: the least such length.
+        remedy: what to do about data that the program is not for.
     """
 
     names: tuple[str, ...]
@@ -46,6 +47,7 @@ class DataSchema:
     static: dict[str, Any]
     rows: tuple[str, ...] = ()
     fewest_rows: int = 0
+    remedy: str = "call plait.compile again"
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ def require(*packages: str) -> None:
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            extra = f"[{_EXTRA_OF[package]}]" if package in _EXTRA_OF else ""
-            raise MissingExtraError(f"{package} is not installed: pip install 'plait{extra}'")
+            extra = f"'plait[{_EXTRA_OF[package]}]'" if package in _EXTRA_OF else package
+            raise MissingExtraError(f"{package} is not installed: pip install {extra}")
 
 
 __all__ = ["optional", "require"]

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from plait.ir.errors import ArtifactError
 
@@ -42,7 +43,7 @@ def write(path: Path, members: Mapping[str, bytes]) -> None:
     digest = hashlib.sha256()
     new = path.with_name(f".{path.name}.{os.getpid()}.new")  # in the same folder: a rename can't cross file systems
     try:
-        with new.open("xb") as file:
+        with _created(new, path) as file:
             for part in parts:
                 digest.update(part)
                 file.write(part)
@@ -61,6 +62,13 @@ def is_saved(path: Path) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
+
+
+def _created(new: Path, path: Path) -> BinaryIO:
+    try:
+        return new.open("xb")
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, str(path)) from None  # not the name that only this function knows
 
 
 def read(path: Path) -> dict[str, bytes]:

@@ -102,7 +102,7 @@ class Example:
 
     @classmethod
     def of(cls, n: Any, data: Arrays, known: Arrays, params: Arrays, any_rows: bool) -> Example:
-        return cls(n, *map(typed, (tuple(data), tuple(known), tuple(params))), any_rows=any_rows)
+        return cls(n, typed(tuple(data)), typed(tuple(known)), typed(tuple(params)), any_rows)
 
     def points(self, program: Program) -> Any:
         """Flat vectors."""

@@ -108,14 +108,28 @@ def _array(values: Sequence[Any], line: Line) -> Any:
         return values[0]
     arrays = [np.asarray(v) for v in values]
     shape = on_line([a.shape for a in arrays], line)
-    if shape == () and all(a == np.round(a) for a in arrays):  # other numbers are rounded, and then on no exact line
-        return jnp.asarray(_number([int(a) for a in arrays], line), arrays[0].dtype)
+    if shape == () and arrays[0].dtype.kind in "iuf":
+        return _scalar(arrays, line)
     if all(a.size for a in arrays) and all(np.all(a == arrays[0].flat[0]) for a in arrays):
         return jnp.broadcast_to(jnp.asarray(arrays[0].flat[0]), shape)
     for axis in range(arrays[0].ndim):
         if all(np.array_equal(a, np.broadcast_to(_indices(a, axis), a.shape)) for a in arrays):
             return jax.lax.broadcasted_iota(arrays[0].dtype, shape, axis)
     raise DiffersError(f"constants of shape {arrays[0].shape} and {arrays[1].shape}")
+
+
+def _scalar(arrays: Sequence[np.ndarray], line: Line) -> Any:
+    """A number that is computed of the length in Python: whole, or rounded, such as ``len(y) * log(2 * pi)``."""
+    dtype = arrays[0].dtype
+    if all(np.isfinite(a) and a == np.round(a) for a in arrays):
+        return jnp.asarray(_number([int(a) for a in arrays], line), dtype)
+    values, at = np.array([float(a) for a in arrays]), np.array(line.at)
+    far = np.argmax(np.abs(at))  # its rounding is the least part of the slope
+    slope = (values[far] - values[0]) / at[far]
+    allowed = 8 * np.finfo(dtype).eps * np.max(np.abs(values))
+    if not np.all(np.abs(values[0] + slope * at - values) <= allowed):
+        raise DiffersError(f"the numbers {', '.join(f'{v:.6g}' for v in values)}")
+    return jnp.asarray(values[0], dtype) + jnp.asarray(slope, dtype) * jnp.asarray(line.steps, dtype)
 
 
 def is_one(values: Sequence[Any]) -> bool:

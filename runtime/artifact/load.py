@@ -24,6 +24,7 @@ from plait.runtime.artifact.pictures import Pictures
 from plait.runtime.description import Description
 
 ONE_ROW = (0, 1)  # what is saved of `Longer`
+REMEDY = "compile and save the model again (rows= lets a file take any number of rows)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Saved:
         structures = {name: structure_of(tree) for name, tree in trees.items()}
         static = {name: AsWritten(text) for name, text in self.manifest.static.items()}
         fewest = longer.rows.fewest if longer else 0
-        data = replace(about.data, static=static, rows=self.manifest.rows, fewest_rows=fewest)
+        data = replace(about.data, static=static, rows=self.manifest.rows, fewest_rows=fewest, remedy=REMEDY)
         return replace(about, params=replace(about.params, trees=structures), data=data)
 
     def kernels_longer(self, program: str, steps: int) -> tuple[KernelRecord, ...]:
@@ -199,7 +200,7 @@ def require_process(saved: Saved) -> None:
     if here not in saved.manifest.platforms:
         raise ArtifactError(
             f"{saved.path} was saved for {', '.join(saved.manifest.platforms)}, and this process runs on {here}: save "
-            f"it with platforms=({here!r},)"
+            f"it with platforms=({here!r},), or --platform {here}"
         )
 
 

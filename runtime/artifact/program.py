@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NoReturn
 
@@ -336,7 +337,10 @@ class LoadedProgram:
 
     def explain(self, certificate: Any, data: Arrays | None) -> Explanation:
         """What was evaluated when the model was saved."""
-        return self.saved.explanation
+        if not self.steps:
+            return self.saved.explanation
+        note = "this is the plan of the data that were saved, which have another number of rows"
+        return replace(self.saved.explanation, notes=(note, *self.saved.explanation.notes))
 
     def find_nonfinite(self, *_: Any, **__: Any) -> NoReturn:
         """Refuses: it looks into the graph."""

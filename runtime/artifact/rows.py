@@ -79,8 +79,11 @@ def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, number: 
     named = zip(bound._about.data.names, bound._data, strict=True)
     try:
         again = program.again([_with_rows(x, n, number) if name in rows else x for name, x in named])
-    except PlaitError as e:
-        raise OtherRowsError(f"with {number} of {', '.join(map(repr, rows))} it is refused: {e}") from e
+    except (PlaitError, TypeError, ValueError) as e:  # of plait, or of jax about the model's code
+        raise OtherRowsError(
+            f"with {number} of {', '.join(map(repr, rows))} it is refused: {e}; name all data of as many rows in "
+            "rows=, and take sizes from them, as len(y) does"
+        ) from e
     return replace(
         again, _params=bound._params, _params_are_users=bound._params_are_users, certificate=bound.certificate
     )

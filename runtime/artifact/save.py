@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from plait.compiler.jax_compat import UndecidedSizeError, is_tracer
 from plait.ir.dot import to_dot
-from plait.ir.errors import ArtifactError
+from plait.ir.errors import ArtifactError, OptionError
 from plait.ir.graph import Graph
 from plait.ir.records import to_data
 from plait.ir.sites import site_lines
@@ -36,6 +37,8 @@ from plait.runtime.bound import Bound
 from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
 @dataclass
@@ -71,9 +74,16 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
 
     Raises:
         ArtifactError: something of the model has no form in a file; or a function can't be exported to a platform.
-        OptionError: `rows` names no data, or such of different lengths.
+        OptionError: `rows` names no data, or such of different lengths; a platform is unknown.
         OSError: the file can't be written; what was there before stays.
     """
+    if not isinstance(bound._program, Program):
+        raise ArtifactError("a loaded model can't be saved: copy its file, and bind other data where it is loaded")
+    for platform in platforms:
+        if platform not in PLATFORMS:
+            near = ["cuda"] if platform == "gpu" else get_close_matches(platform, PLATFORMS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PLATFORMS)}"
+            raise OptionError(f"platforms= names {platform!r}; {hint}")
     if any(map(is_tracer, bound._data)):
         raise ArtifactError("a model on data that jax is tracing can't be saved: there are no numbers yet")
     if not rows:

@@ -147,5 +147,5 @@ def test_a_missing_package_is_named(conjugate, monkeypatch):
     # NumPyro is a dependency, so only a broken installation lacks it.
     compiled, *_ = conjugate
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(plait.MissingExtraError, match="numpyro is not installed: pip install 'plait'"):
+    with pytest.raises(plait.MissingExtraError, match="numpyro is not installed: pip install numpyro"):
         sample(compiled, jax.random.key(0))

@@ -46,8 +46,12 @@ def folded(x, a):
     return jnp.reshape(jnp.stack([x, x * a], 1), (2 * len(x),)) @ jnp.ones(2 * len(x))
 
 
-@pytest.mark.parametrize("function", [softplus_of_sums, walk, places, until, branch, folded])
-@pytest.mark.parametrize("n", [2, N, 11])
+def constants(x, a):
+    return x + 0.1 * len(x), -0.5 * len(x) * np.log(2 * np.pi) + a, x / len(x)
+
+
+@pytest.mark.parametrize("function", [softplus_of_sums, walk, places, until, branch, folded, constants])
+@pytest.mark.parametrize("n", [2, N, 1100])
 def test_a_function_is_its_own_at_every_length(function, n, float64):
     x, a = np.random.default_rng(n).normal(size=n), jnp.asarray(0.7)
     found, wanted = at_any_length(function, a)(x, a), jax.tree.leaves(function(jnp.asarray(x), a))
@@ -74,10 +78,24 @@ def test_derivatives_of_their_own_are_kept(float64):
         (lambda x: x * max(len(x), 4), "the numbers 5, 6, 4, 17"),
         (lambda x: jnp.interp(x + 0.1, x, x), "the numbers 3, 3, 2, 5"),  # steps of a bisection: the bits of a length
         (lambda x: x * (len(x) // 10), "the numbers 0, 0, 0, 1"),
-        (lambda x: x + 0.1 * len(x), r"constants of shape \(\)"),
+        (lambda x: x + np.sqrt(len(x)), "the numbers 2.23607, 2.44949, 1.73205, 4.12311"),
+        (lambda x: x + 0.1 * len(x) + 1e-6 * len(x) ** 2, "the numbers 2.5e-05, 3.6e-05"),
         (lambda x: x[:2] * (len(x) % 2), "the numbers"),
     ],
-    ids=["square", "constants", "loop", "other code", "third", "few", "many", "bits", "blocks", "rounded", "parity"],
+    ids=[
+        "square",
+        "constants",
+        "loop",
+        "other code",
+        "third",
+        "few",
+        "many",
+        "bits",
+        "blocks",
+        "root",
+        "nearly",
+        "parity",
+    ],
 )
 def test_what_is_no_line_is_refused(function, says):
     with pytest.raises(DiffersError, match=says):

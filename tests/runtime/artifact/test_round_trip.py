@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.ir.errors import ArtifactError, DataError, ModelError, ValueNamesError
+from plait.ir.errors import ArtifactError, DataError, ModelError, OptionError, ValueNamesError
 from plait.runtime.artifact import programs
 from tests.models import MODELS, SCAN_MODELS
 from tests.runtime.artifact import reader
@@ -174,7 +174,8 @@ def test_it_binds_other_data_and_checks_them(both, float64):
             compiled.bind(**wrong)
         with pytest.raises(type(theirs.value)) as ours:
             loaded.bind(**wrong)
-        assert str(ours.value) == str(theirs.value)
+        remedy = "compile and save the model again (rows= lets a file take any number of rows)"
+        assert str(ours.value) == str(theirs.value).replace("call plait.compile again", remedy)
 
 
 def test_wrong_values_are_refused_in_the_same_words(both, float64):
@@ -202,11 +203,33 @@ def test_what_a_file_has_not_is_refused_by_name(both, float64):
         ),
         (lambda: loaded.find_nonfinite(z), "log_prob_terms"),
         (lambda: loaded.graph, "graphs as JSON"),
+        (lambda: loaded.save("again.plait"), "a loaded model can't be saved: copy its file"),
         (lambda: jax.grad(lambda z: jax.hessian(loaded.log_density)(z).sum())(z), "z, of a Hessian"),
         (lambda: jax.grad(lambda y: loaded.bind(y=y).log_density(z))(jnp.asarray(Y)), "data"),
     ):
         with pytest.raises(ArtifactError, match=says):
             call()
+
+
+@pytest.mark.parametrize(
+    ("platform", "says"),
+    [
+        ("gpu", "'gpu'; did you mean 'cuda'"),
+        ("cpus", "did you mean 'cpu'"),
+        ("quantum", "there are cpu, cuda, rocm, tpu"),
+    ],
+)
+def test_an_unknown_platform_is_refused_when_it_is_named(both, platform, says, tmp_path, float64):
+    with pytest.raises(OptionError, match=says):
+        both[0].save(tmp_path / "m.plait", platforms=("cpu", platform))
+
+
+def test_a_folder_that_is_not_there_is_named_as_it_was_written(both, tmp_path, float64, monkeypatch):
+    monkeypatch.setattr(programs, "PARTS", {})
+    path = tmp_path / "nowhere" / "m.plait"
+    with pytest.raises(FileNotFoundError) as caught:
+        both[0].save(path, platforms=("cpu",), progress=False)
+    assert caught.value.filename == str(path)
 
 
 def test_keys_of_another_generator_are_refused(both, float64):
