@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
+from plait.runtime.artifact.refused_derivatives import without_derivative
+
 Call = Callable[..., Any]
 
 
 def over_points(many: Call, points: int) -> Call:
     """A function of which the last `points` arguments may have any leading axes, of one that takes a single such axis.
 
-    Of the other arguments several at once are taken one after the other.
+    Of the other arguments several at once are taken one after the other. It has no derivative.
 
     Args:
         many: of (others, …, points, …); its results have the points' leading axis.
@@ -29,7 +31,7 @@ def over_points(many: Call, points: int) -> Call:
 
     @custom_vmap
     def batch(*arguments: Any) -> Any:
-        return many(*arguments)
+        return _of_some(many, points, arguments)
 
     @batch.def_vmap
     def rule(size: int, batched: Any, *arguments: Any) -> Any:
@@ -46,7 +48,17 @@ def over_points(many: Call, points: int) -> Call:
         shaped = jax.tree.map(lambda x: x.reshape((size, inner, *x.shape[1:])), results)
         return shaped, jax.tree.map(lambda _: True, shaped)
 
-    return batch
+    return without_derivative(batch, "a value that this function takes")
+
+
+def _of_some(many: Call, points: int, arguments: Any) -> Any:
+    """The results at these points, be there none; jax exports an axis from length one on."""
+    cut = len(arguments) - points
+    leaves = jax.tree.leaves(arguments[cut:])
+    if not leaves or jnp.shape(leaves[0])[0]:
+        return many(*arguments)
+    one = jax.tree.map(lambda x: jnp.zeros((1, *x.shape[1:]), x.dtype), arguments[cut:])
+    return jax.tree.map(lambda x: x[:0], many(*arguments[:cut], *one))
 
 
 def _spread(x: Any, is_batched: bool, size: int) -> Any:

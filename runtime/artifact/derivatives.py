@@ -9,10 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import CustomVJPPrimal, SymbolicZero, zero_from_primal
+from jax.custom_derivatives import CustomVJPPrimal, zero_from_primal
 
-from plait.ir.errors import ArtifactError
 from plait.runtime.artifact.calling import at_one, over_points
+from plait.runtime.artifact.refused_derivatives import (
+    is_constant,
+    is_zero,
+    no_derivative,
+    refuse_tangents,
+    without_derivative,
+)
 
 Call = Callable[..., Any]
 
@@ -43,7 +49,7 @@ class Density:
 
         def derivative(primals: Any, tangents: Any) -> Any:
             known, params, dz = tangents
-            _refuse(known, "data")
+            refuse_tangents(known, "data")
             value, gradient = self.log_density_and_grad(*primals)
             change = jnp.sum(gradient * _instantiated(dz, primals[2]))
             return value, change + self._along_params(primals, params)
@@ -61,8 +67,8 @@ class Density:
 
         def derivative(primals: Any, tangents: Any) -> Any:
             known, params, dz = tangents
-            _refuse(known, "data")
-            _refuse(params, "params, of a gradient,")
+            refuse_tangents(known, "data")
+            refuse_tangents(params, "params, of a gradient,")
             known, params, z = primals
             dz = _instantiated(dz, z)
             value, gradient = call(known, params, z)
@@ -83,27 +89,11 @@ class Density:
         return jax.vmap(lambda v: self.hvp(known, params, z, v))(jnp.eye(z.shape[0], dtype=z.dtype))
 
     def _along_params(self, primals: Any, tangents: Any) -> Any:
-        if self.of_params is None or _is_constant(tangents):
+        if self.of_params is None or is_constant(tangents):
             return 0.0
         gradients = self.of_params(*primals)
-        moved = jax.tree.map(_instantiated, tangents, primals[1], is_leaf=_is_zero)
+        moved = jax.tree.map(_instantiated, tangents, primals[1], is_leaf=is_zero)
         return sum(jnp.sum(g * t) for g, t in zip(jax.tree.leaves(gradients), jax.tree.leaves(moved), strict=True))
-
-
-def without_derivative(function: Call, what: str) -> Call:
-    """A function that refuses to be differentiated; `what` names its arguments."""
-
-    @jax.custom_jvp
-    def call(*arguments: Any) -> Any:
-        return function(*arguments)
-
-    def refused(primals: Any, tangents: Any) -> Any:
-        _refuse(tangents, what)
-        results = call(*primals)
-        return results, jax.tree.map(zero_from_primal, results)
-
-    call.defjvp(refused, symbolic_zeros=True)
-    return call
 
 
 def _identity(x: Any) -> Any:
@@ -130,8 +120,8 @@ def with_derivative(value: Call, both: Call) -> Call:
 
     def derivative(primals: Any, tangents: Any) -> Any:
         known, params, moved = tangents
-        _refuse(known, "data")
-        _refuse(params, "params, of the log joint,")
+        refuse_tangents(known, "data")
+        refuse_tangents(params, "params, of the log joint,")
         result, gradients = at_both(*primals)
         floats = [(x, t) for x, t in zip(primals[2], moved, strict=True) if jnp.issubdtype(x.dtype, jnp.floating)]
         pairs = zip(gradients, floats, strict=True)
@@ -157,14 +147,14 @@ def pulled_back(many: Call, pull_back: Call) -> Call:
     def remembered(*primals: Any) -> Any:
         for argument, what in zip(primals, ("data", "params, of constrained values,"), strict=False):
             if any(p.perturbed for p in jax.tree.leaves(argument, is_leaf=_is_primal)):
-                raise _no_derivative(what)
+                raise no_derivative(what)
         arguments = jax.tree.map(lambda p: p.value, primals, is_leaf=_is_primal)
         return call(*arguments), arguments
 
     def back(arguments: Any, cotangents: Any) -> Any:
         known, params, _ = arguments
         zeros = jax.tree.map(_no_cotangent, (known, params))
-        wholly = jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype) if _is_zero(c) else c, cotangents, is_leaf=_is_zero)
+        wholly = jax.tree.map(lambda c: jnp.zeros(c.shape, c.dtype) if is_zero(c) else c, cotangents, is_leaf=is_zero)
         return *zeros, backward(*arguments, wholly)
 
     call.defvjp(remembered, back, symbolic_zeros=True)
@@ -181,28 +171,8 @@ def _no_cotangent(x: Any) -> Any:
     return np.zeros(jnp.shape(x), jax.dtypes.float0)
 
 
-def _refuse(tangents: Any, what: str) -> None:
-    if not _is_constant(tangents):
-        raise _no_derivative(what)
-
-
-def _no_derivative(what: str) -> ArtifactError:
-    return ArtifactError(
-        f"a loaded model has no derivative with respect to {what} since none was saved: compile the model from its "
-        "source (docs/artifacts.md has what is saved)"
-    )
-
-
-def _is_constant(tangents: Any) -> bool:
-    return all(map(_is_zero, jax.tree.leaves(tangents, is_leaf=_is_zero)))
-
-
-def _is_zero(tangent: Any) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
 def _instantiated(tangent: Any, primal: Any) -> Any:
-    return zero_from_primal(primal) if _is_zero(tangent) else tangent
+    return zero_from_primal(primal) if is_zero(tangent) else tangent
 
 
-__all__ = ["Density", "pulled_back", "with_derivative", "without_derivative"]
+__all__ = ["Density", "pulled_back", "with_derivative"]

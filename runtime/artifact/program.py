@@ -18,10 +18,11 @@ from plait.compiler.refused_data import Asked, refuse_where_not
 from plait.ir.errors import ArtifactError, ModelError, ValueNamesError
 from plait.ir.parts import Part
 from plait.runtime.artifact.calling import any_axes, at_one, over_points
-from plait.runtime.artifact.derivatives import Density, pulled_back, with_derivative, without_derivative
+from plait.runtime.artifact.derivatives import Density, pulled_back, with_derivative
 from plait.runtime.artifact.load import Saved
 from plait.runtime.artifact.manifest import ProgramRecord
 from plait.runtime.artifact.parts import NAMES, OF_DATA, ON_ROWS, UNSCALED
+from plait.runtime.artifact.refused_derivatives import without_derivative
 from plait.runtime.description import Description
 from plait.runtime.params import packed, refuse_not_allowed, unpacked
 from plait.runtime.start import find_start
@@ -132,7 +133,7 @@ class LoadedProgram:
     @cached_property
     def observed(self) -> Jitted:
         """Of (data, params)."""
-        return jax.jit(self._of_data("observed"))
+        return jax.jit(over_points(self._of_data("observed"), 0))
 
     # -- the flat vector --------------------------------------------------------------------------------
 
@@ -276,7 +277,7 @@ class LoadedProgram:
             return ()
         n = self.saved.manifest.param_keys
         keys = jax.random.split(key, n) if n else jnp.zeros((0, 2), jnp.uint32)
-        return tuple(jax.jit(self._of_data("initial_params"))(tuple(data), self._key_data(keys)))
+        return tuple(jax.jit(over_points(self._of_data("initial_params"), 0))(tuple(data), self._key_data(keys)))
 
     def require_params(self, arrays: Arrays) -> None:
         """Raises ValueNamesError where a param's value does not satisfy its constraint."""
@@ -292,7 +293,7 @@ class LoadedProgram:
         default = [np.ones(site.type.shape, site.type.dtype) for site in sites.arrays]
         arrays = unpacked(sites, given, default)
         name = "params_unconstrained" if inverse else "params_constrained"
-        moved = packed(sites, jax.jit(self._of_data(name))(arrays))
+        moved = packed(sites, jax.jit(over_points(self._of_data(name), 0))(arrays))
         return {name: moved[name] for name in given}
 
     # -- other programs ---------------------------------------------------------------------------------

@@ -369,3 +369,31 @@ def test_another_platform_is_refused(tmp_path):
     plait.compile(counted, Y).save(path, platforms=("tpu",), progress=False)
     with pytest.raises(ArtifactError, match=r"was saved for tpu, and this process runs on cpu: .*platforms=\('cpu',\)"):
         plait.load(path)
+
+
+def test_no_points_are_no_results_and_no_derivative_is_an_error_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "PARTS", {})
+
+    def model(y):
+        w = plait.param("w", 2.0)
+        plait.sample("y", dist.Normal(plait.sample("a", dist.Normal(0, w)), 1), obs=y)
+
+    plait.compile(model, jnp.asarray(1.0)).save(tmp_path / "m.plait", platforms=("cpu",), progress=False)
+    loaded, z = plait.load(tmp_path / "m.plait"), jnp.asarray([0.3])
+    assert jax.vmap(loaded.hessian)(jnp.zeros((0, 1))).shape == (0, 1, 1)
+    assert loaded.constrain(jnp.zeros((0, 1)))["a"].shape == (0,)
+    many = jax.vmap(lambda y: loaded.bind(y=y).log_density(z))(jnp.arange(2.0))
+    np.testing.assert_allclose(many, [loaded.bind(y=jnp.asarray(y)).log_density(z) for y in (0.0, 1.0)], rtol=1e-6)
+
+    def along_w(w):
+        return loaded.log_density(z, params={"w": w})
+
+    for function in (
+        lambda: jax.grad(lambda a: loaded.log_prob_terms({"a": a})["y"])(0.1),
+        lambda: jax.hessian(lambda a: loaded.log_joint({"a": a}))(0.1),
+        lambda: jax.hessian(along_w)(2.0),
+        lambda: jax.jacfwd(lambda z: jax.grad(lambda w: loaded.log_density(z, params={"w": w}))(2.0))(z),
+        lambda: jax.grad(lambda s: loaded.unconstrain({"a": s})[0])(1.0),
+    ):
+        with pytest.raises(ArtifactError, match="no derivative with respect to"):
+            function()
