@@ -147,18 +147,27 @@ class Saved:
 
 
 class AsWritten:
-    """An argument that is part of the program: only its text is saved, so nothing else equals it but the same text."""
+    """An argument that is part of the program: only its text is saved, so what equals it is plain data of that text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
 
     def __eq__(self, other: object) -> bool:
-        return repr(other) == self.text
+        return _is_plain(other) and repr(other) == self.text
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         return self.text
+
+
+def _is_plain(x: Any) -> bool:
+    """Whether the text of a value is all of it: that of an object may leave out anything, as numpy's of long arrays."""
+    if type(x) is dict:
+        return all(map(_is_plain, (*x, *x.values())))
+    if type(x) in (tuple, list):
+        return all(map(_is_plain, x))
+    return x is None or type(x) in (bool, int, float, complex, str, bytes)
 
 
 def open_saved(path: Path) -> Saved:

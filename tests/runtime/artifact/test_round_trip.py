@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -12,7 +13,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.ir.errors import ArtifactError, DataError, ModelError, OptionError, ValueNamesError
+from plait.ir.errors import ArtifactError, BindError, DataError, ModelError, OptionError, ValueNamesError
 from plait.runtime.artifact import programs
 from tests.models import MODELS, SCAN_MODELS
 from tests.runtime.artifact import reader
@@ -397,3 +398,24 @@ def test_no_points_are_no_results_and_no_derivative_is_an_error_in_words(tmp_pat
     ):
         with pytest.raises(ArtifactError, match="no derivative with respect to"):
             function()
+
+
+@dataclass
+class Weights:
+    of: np.ndarray
+
+
+def test_an_object_whose_text_leaves_something_out_is_not_taken_for_the_saved_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "PARTS", {})
+
+    def model(y, weights):
+        scale = float(np.sum(weights.of))
+        plait.sample("y", dist.Normal(plait.sample("a", dist.Normal(0, 1)), scale), obs=y)
+
+    first, other = np.ones(2000), np.ones(2000)
+    other[500] = 9.0
+    assert repr(Weights(first)) == repr(Weights(other))
+    compiled = plait.compile(model, jnp.asarray(1.0), Weights(first))
+    compiled.save(tmp_path / "m.plait", platforms=("cpu",), progress=False)
+    with pytest.raises(BindError, match="'weights' is part of the program"):
+        plait.load(tmp_path / "m.plait").bind(weights=Weights(other))
