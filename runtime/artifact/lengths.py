@@ -7,7 +7,7 @@ straight line does is that line; what is neither is refused. The lengths lie nex
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from plait.compiler import jax_compat as compat
 
@@ -72,8 +72,8 @@ def on_line(values: Sequence[Any], line: Line) -> Any:
     if is_dataclass(first) and not isinstance(first, type):
         new = {f.name: on_line([getattr(v, f.name) for v in values], line) for f in fields(first)}
         return type(first)(**new)
-    if all(v == first for v in values) or all(str(v) == str(first) for v in values):
-        return first  # a jaxpr without constants reads as it is
+    if all(v == first for v in values) or _read_alike(values):
+        return first
     raise DiffersError(f"{_short(first)} and {_short(values[1])}")
 
 
@@ -149,10 +149,31 @@ def _indices(a: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _jaxpr(closed: Sequence[ClosedJaxpr], line: Line) -> ClosedJaxpr:
-    if all(not c.consts and str(c) == str(closed[0]) for c in closed):
+    if _read_alike(closed):
         return closed[0]
     avals = [_aval([c.in_avals[i] for c in closed], line) for i in range(len(closed[0].in_avals))]
     return jax.make_jaxpr(lambda *args: evaluated(closed, line, args))(*avals)
+
+
+def _read_alike(values: Sequence[Any]) -> bool:
+    """Whether the texts are equal, and the constants of jaxprs, also of those inside, which no text has."""
+    if any(str(v) != str(values[0]) for v in values):
+        return False
+    constants = [list(_constants(v)) for v in values]
+    return len({len(c) for c in constants}) == 1 and all(map(is_one, zip(*constants, strict=True)))
+
+
+def _constants(x: Any) -> Iterator[Any]:
+    if isinstance(x, ClosedJaxpr):
+        yield from x.consts
+        yield from _constants(x.jaxpr)
+    elif isinstance(x, Jaxpr):
+        for eqn in x.eqns:
+            yield from (a.val for a in eqn.invars if isinstance(a, Literal))
+            yield from _constants(tuple(eqn.params.values()))
+    elif isinstance(x, tuple | list):
+        for item in x:
+            yield from _constants(item)
 
 
 def _aval(avals: Sequence[Any], line: Line) -> Any:

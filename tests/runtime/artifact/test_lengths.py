@@ -66,6 +66,16 @@ def test_derivatives_of_their_own_are_kept(float64):
     np.testing.assert_allclose(at_any_length(gradient, a)(x, a)[0], [1, 0, 0.5], rtol=1e-12)
 
 
+def within(x):
+    weights = np.linspace(0, 1, 4) * len(x) ** 2
+    return x + jax.lax.scan(lambda c, _: (jax.jit(lambda c: c + jnp.sum(weights))(c), None), 0.0, None, length=3)[0]
+
+
+def test_constants_of_code_within_code_are_compared_which_its_text_has_not(float64):
+    with pytest.raises(DiffersError, match="constants"):
+        at_any_length(within)
+
+
 @pytest.mark.parametrize(
     ("function", "says"),
     [
