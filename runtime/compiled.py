@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.members import unstacked
-from plait.ir.errors import ModelError
+from plait.ir.errors import BindError, ModelError
 from plait.ir.types import Shape
 from plait.runtime.bound import Params
 from plait.runtime.boundary import given_sites
@@ -50,7 +50,16 @@ class CompiledModel(Stages):
             DataError: the data contradict the model.
         """
         bound = CompiledModel.bound(self._program, rebound_arrays(self._about.data, self._data, new))
-        return replace(bound, _params=self._params, _params_are_users=True) if self._params_are_users else bound
+        if not self._params_are_users:
+            return bound
+        for site, x in zip(bound._about.params.arrays, self._params or (), strict=True):
+            if jnp.shape(x) != site.type.shape:
+                raise BindError(
+                    f"param {site.name!r} was given values of shape {jnp.shape(x)}, and with these data it has "
+                    f"{site.type.shape}: bind the data before with_params, or save the model without it",
+                    site.loc,
+                )
+        return replace(bound, _params=self._params, _params_are_users=True)
 
     # -- sampling ---------------------------------------------------------------------------------------
 

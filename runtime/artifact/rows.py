@@ -17,6 +17,7 @@ from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
 PHASE = "compile on"  # as progress calls it
+FEW = 5  # where leaving out the first or last rows leaves some
 MANY = 1009  # a number that jumps somewhere, such as that of bits or blocks of a length, has jumped before
 
 
@@ -46,6 +47,11 @@ def number_of_rows(bound: Bound, rows: Sequence[str]) -> int:
         found = ", ".join(f"{name!r} {n}" for name, n in lengths.items())
         raise OptionError(f"data that rows= names have one number of rows, at least {FEWEST_ROWS}; got {found}")
     return lengths[rows[0]]
+
+
+def fewest_rows(n: int) -> list[int]:
+    """What to try: how few rows a file may take, at most the saved number."""
+    return [*(x for x in (FEWEST_ROWS, FEW) if x < n), n]
 
 
 def numbers_of_rows(n: int, fewest: int) -> list[int]:
@@ -93,4 +99,4 @@ def _with_rows(x: Any, n: int, number: int) -> Any:
     return x if number == n else jnp.take(x, np.arange(number) % n, axis=0)
 
 
-__all__ = ["OtherRowsError", "at_numbers", "number_of_rows", "numbers_of_rows"]
+__all__ = ["OtherRowsError", "at_numbers", "fewest_rows", "number_of_rows", "numbers_of_rows"]

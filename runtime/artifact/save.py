@@ -32,9 +32,8 @@ from plait.runtime.artifact.parts import OF_DATA, ON_ROWS, WHOLE_MODEL
 from plait.runtime.artifact.pictures import Picture, Pictures
 from plait.runtime.artifact.programs import Saving, counterpart, has_statistics, programs
 from plait.runtime.artifact.recording import manifest_of, plain, program_record
-from plait.runtime.artifact.rows import OtherRowsError, at_numbers, number_of_rows, numbers_of_rows
+from plait.runtime.artifact.rows import OtherRowsError, at_numbers, fewest_rows, number_of_rows, numbers_of_rows
 from plait.runtime.bound import Bound
-from plait.runtime.data import FEWEST_ROWS
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
@@ -90,13 +89,15 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
         write(path, _members([bound], None, platforms, report))
         return
     n = number_of_rows(bound, rows)
-    try:
-        members = _of_any_rows(bound, AnyRows(rows, FEWEST_ROWS), n, platforms, report)
-    except OtherRowsError:
-        if n == FEWEST_ROWS:
-            raise
-        members = _of_any_rows(bound, AnyRows(rows, n), n, platforms, report)  # other code for few rows is no obstacle
-    write(path, members)
+    for fewest in fewest_rows(n):  # other code for few rows is no obstacle to code for more
+        try:
+            members = _of_any_rows(bound, AnyRows(rows, fewest), n, platforms, report)
+        except OtherRowsError:
+            if fewest == n:
+                raise
+        else:
+            write(path, members)
+            return
 
 
 def _of_any_rows(

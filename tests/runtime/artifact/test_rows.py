@@ -178,7 +178,7 @@ def lagged(y):
         plait.sample("y", dist.Normal(a * y[:-2] + y[1:-1], 1), obs=y[2:])
 
 
-def test_code_that_needs_some_rows_takes_as_many_as_were_saved_and_more(tmp_path, float64, briefly):
+def test_code_that_needs_some_rows_takes_five_and_more(tmp_path, float64, briefly):
     path = tmp_path / "m.plait"
     plait.compile(lagged, Y).save(path, platforms=("cpu",), rows="y", progress=False)
     more = np.concatenate([Y, Y + 1])
@@ -186,8 +186,27 @@ def test_code_that_needs_some_rows_takes_as_many_as_were_saved_and_more(tmp_path
     np.testing.assert_allclose(
         loaded.bind(y=more).log_density(np.ones(1)), plait.compile(lagged, more).log_density(np.ones(1)), rtol=1e-12
     )
-    with pytest.raises(BindError, match="data 'y' need at least 6 rows"):
-        loaded.bind(y=Y[:5])
+    with pytest.raises(BindError, match="data 'y' need at least 5 rows"):
+        loaded.bind(y=Y[:4])
+
+
+def weighted(y):
+    w = plait.param("w", jnp.ones(len(y)))
+    with plait.plate("rows", len(y)):
+        plait.sample("y", dist.Normal(w, 1), obs=y)
+
+
+def test_params_of_the_rows_have_to_fit_them(tmp_path, float64, briefly):
+    compiled, path = plait.compile(weighted, Y), tmp_path / "m.plait"
+    compiled.save(path, platforms=("cpu",), rows=("y",), progress=False)
+    bound = plait.load(path).bind(y=Y[:4])
+    assert bound.params["w"].shape == (4,)
+    np.testing.assert_allclose(bound.log_joint({}), plait.compile(weighted, Y[:4]).log_joint({}), rtol=1e-12)
+    fixed = plait.load(path).with_params({"w": np.ones(6)})
+    with pytest.raises(
+        BindError, match=r"param 'w' was given values of shape \(6,\), and with these data it has \(4,\)"
+    ):
+        fixed.bind(y=Y[:4])
 
 
 def test_sums_that_share_a_loop_at_one_of_the_numbers_are_no_reason_to_refuse(tmp_path, float64, briefly):
