@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plait.ir.graph import Graph
 
 Arrays = Sequence[Any]
+BATCH = 64  # draws whose terms are computed side by side: enough for vector code, and little memory
 
 
 class Functions(Protocol):
@@ -93,4 +94,4 @@ class TemperedFunctions(Protocol):
     ) -> tuple[Any, Any]: ...
 
 
-__all__ = ["Arrays", "Functions", "TemperedFunctions"]
+__all__ = ["BATCH", "Arrays", "Functions", "TemperedFunctions"]

@@ -35,12 +35,11 @@ from plait.ir.types import ArrayType
 from plait.runtime import param_values
 from plait.runtime.describe import describe
 from plait.runtime.description import Description
+from plait.runtime.functions import BATCH
 from plait.runtime.start import find_start
 from plait.runtime.tempered import Density, Tempered
 
 Jitted = Callable[..., Any]
-
-BATCH = 64  # draws whose terms are computed side by side: enough for vector code, and little memory
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -7,7 +7,7 @@ straight line does is that line; what is neither is refused. The lengths lie nex
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -57,11 +57,11 @@ def on_line(values: Sequence[Any], line: Line) -> Any:
     if isinstance(first, float) and not all(v == first for v in values):
         return _array([np.asarray(v) for v in values], line)
     if isinstance(first, tuple | list):
-        _require(len(v) == len(first) for v in values)
+        _require((len(v) == len(first) for v in values), "another number of parts")
         items = [on_line(items, line) for items in zip(*values, strict=True)]
         return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
     if isinstance(first, dict):
-        _require(v.keys() == first.keys() for v in values)
+        _require((v.keys() == first.keys() for v in values), "other parts")
         return {key: on_line([v[key] for v in values], line) for key in first}
     if isinstance(first, ClosedJaxpr):
         return _jaxpr(values, line)
@@ -89,9 +89,9 @@ def _number(values: Sequence[Any], line: Line) -> Any:
     return first + slope * line.steps
 
 
-def _require(conditions: Any) -> None:
+def _require(conditions: Iterable[bool], otherwise: str) -> None:
     if not all(conditions):
-        raise DiffersError("another number of parts")
+        raise DiffersError(otherwise)
 
 
 def _short(x: Any) -> str:
@@ -197,6 +197,9 @@ def evaluated(
     """
     jaxprs = [c.jaxpr for c in closed]
     first = jaxprs[0]
+    counts = [len(j.eqns) for j in jaxprs]
+    _require((n == counts[0] for n in counts), f"{', '.join(map(str, counts))} operations")
+    _require((len(c.consts) == len(closed[0].consts) for c in closed), "another number of constants")
     of_traces = enumerate(zip(*(c.consts for c in closed), strict=True))
     consts = [given[i] if given and i in given else on_line(values, line) for i, values in of_traces]
     env: dict[Any, Any] = dict(zip([*first.constvars, *first.invars], [*consts, *args], strict=True))
@@ -204,14 +207,18 @@ def evaluated(
 
     def read(atoms: Sequence[Any]) -> Any:
         if isinstance(atoms[0], Literal):
-            _require(isinstance(a, Literal) for a in atoms)
+            _require((isinstance(a, Literal) for a in atoms), "a number and an array")
             return on_line([a.val for a in atoms], line)
-        _require(not isinstance(a, Literal) and twin[a] is atoms[0] for a, twin in zip(atoms, twins, strict=True))
+        pairs = zip(atoms, twins, strict=True)
+        _require(
+            (not isinstance(a, Literal) and twin[a] is atoms[0] for a, twin in pairs), "operations on other values"
+        )
         return env[atoms[0]]
 
-    _require(len(j.eqns) == len(first.eqns) for j in jaxprs)
     for eqns in zip(*(j.eqns for j in jaxprs), strict=True):
-        _require(len(e.invars) == len(eqns[0].invars) and e.primitive is eqns[0].primitive for e in eqns)
+        names = [e.primitive.name for e in eqns]
+        _require((name == names[0] for name in names), f"the operations {', '.join(names)}")
+        _require((len(e.invars) == len(eqns[0].invars) for e in eqns), f"{names[0]} of more and of fewer values")
         inputs = [read(atoms) for atoms in zip(*(e.invars for e in eqns), strict=True)]
         env.update(zip(eqns[0].outvars, _equation(eqns, line, inputs), strict=True))
         for e, twin in zip(eqns, twins, strict=True):

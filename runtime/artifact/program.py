@@ -24,6 +24,7 @@ from plait.runtime.artifact.manifest import ProgramRecord
 from plait.runtime.artifact.parts import NAMES, OF_DATA, ON_ROWS, UNSCALED
 from plait.runtime.artifact.refused_derivatives import without_derivative
 from plait.runtime.description import Description
+from plait.runtime.functions import BATCH
 from plait.runtime.params import packed, refuse_not_allowed, unpacked
 from plait.runtime.start import find_start
 from plait.runtime.tempered import Density as Both
@@ -31,7 +32,6 @@ from plait.runtime.tempered import Tempered
 
 Arrays = Sequence[Any]
 Jitted = Callable[..., Any]
-BATCH = 64  # draws whose terms are computed side by side
 
 
 class LoadedProgram:

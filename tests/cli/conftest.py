@@ -29,3 +29,10 @@ def saved(tmp_path_factory):
     assert result.stderr == ""
     path.with_suffix(".txt").write_text(result.stdout, encoding="utf-8")
     return path
+
+
+@pytest.fixture(autouse=True)
+def path_and_modules(monkeypatch):
+    """A command imports the model's file, with its folder on the path."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)

@@ -36,12 +36,6 @@ IMPORTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
-
-
 @pytest.fixture
 def write(tmp_path):
     def write(source: str, name: str = "m.py") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -40,12 +39,6 @@ def model(y):
 def data():
     return {"y": np.arange(3.0)}
 """
-
-
-@pytest.fixture(autouse=True)
-def surroundings(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
 
 
 @pytest.fixture

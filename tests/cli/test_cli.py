@@ -32,8 +32,6 @@ SHORT = ["--warmup", "20", "--draws", "20", "--chains", "2"]
 def surroundings(monkeypatch):
     """As in a shell at the root of the repository; a model file is imported, with its folder on the path."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
 
 
 @pytest.fixture

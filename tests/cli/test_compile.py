@@ -52,8 +52,6 @@ def data():
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
 
 
 @pytest.fixture

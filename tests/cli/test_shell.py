@@ -90,13 +90,7 @@ def test_a_misspelt_command():
 # -- --compilation-cache ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def here(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "__plait_model__", raising=False)
-
-
-def test_compiled_code_is_kept_where_it_is_asked_for(saved, tmp_path, here):
+def test_compiled_code_is_kept_where_it_is_asked_for(saved, tmp_path):
     """And nowhere else, nor longer: jax is configured afterwards as before."""
     before = jax.config.jax_compilation_cache_dir
     folder = tmp_path / "cache"
@@ -117,7 +111,7 @@ def test_the_environment_may_ask_for_it(saved, tmp_path, here, monkeypatch):
     assert (tmp_path / "cache").is_dir()
 
 
-def test_a_folder_that_cant_be_made(saved, tmp_path, here):
+def test_a_folder_that_cant_be_made(saved, tmp_path):
     (tmp_path / "file").write_text("")
     result = run("check", saved, "--compilation-cache", tmp_path / "file")
     assert result.exit_code == 2

@@ -81,8 +81,8 @@ def test_constants_of_code_within_code_are_compared_which_its_text_has_not(float
     [
         (lambda x: jnp.sum(x) * len(x) ** 2, "the numbers 25, 36, 9, 289"),
         (lambda x: jnp.sum(x * np.cos(np.arange(len(x)))), r"constants of shape \(5,\) and \(6,\)"),
-        (lambda x: sum(x[i] for i in range(len(x))), "another number of parts"),
-        (lambda x: jnp.sin(x) if len(x) == N else jnp.cos(x), "another number of parts"),
+        (lambda x: sum(x[i] for i in range(len(x))), r"\d+, \d+, \d+, \d+ operations"),
+        (lambda x: jnp.sin(x) if len(x) == N else jnp.cos(x), "the operations sin, cos, cos, cos"),
         (lambda x: x - 1 if len(x) == 17 else x - 2, "the numbers"),
         (lambda x: x * min(len(x), 10), "the numbers 5, 6, 3, 10"),
         (lambda x: x * max(len(x), 4), "the numbers 5, 6, 4, 17"),
