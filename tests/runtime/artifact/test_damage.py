@@ -33,7 +33,9 @@ def compiled():
 @pytest.fixture(scope="module")
 def whole(compiled, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "m.plait"
-    compiled.save(path, platforms=("cpu",), progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "PARTS", {})
+        compiled.save(path, platforms=("cpu",), progress=False)
     return path
 
 
