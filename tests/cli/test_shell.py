@@ -105,7 +105,7 @@ def test_compiled_code_is_kept_where_it_is_asked_for(saved, tmp_path):
     assert list(folder.iterdir()) == kept
 
 
-def test_the_environment_may_ask_for_it(saved, tmp_path, here, monkeypatch):
+def test_the_environment_may_ask_for_it(saved, tmp_path, monkeypatch):
     monkeypatch.setenv("PLAIT_COMPILATION_CACHE", str(tmp_path / "cache"))
     assert run("check", saved).exit_code == 0
     assert (tmp_path / "cache").is_dir()
