@@ -40,7 +40,7 @@ def rebound_arrays(schema: DataSchema, current: Sequence[Any], new: Mapping[str,
         for label, leaf in leaves.items():
             if label in arrays:
                 arrays[label] = _same_type(label, leaf, arrays[label], schema)
-            elif not _equal(leaf, schema.static[label]):
+            elif not _equal(schema.static[label], leaf):
                 raise BindError(
                     f"{label!r} is part of the program, compiled for {schema.static[label]!r}, got {leaf!r}: "
                     f"{schema.remedy}"
@@ -92,5 +92,8 @@ def _same_type(label: str, leaf: Any, before: Any, schema: DataSchema) -> Any:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         return bool(np.array_equal(a, b))
-    same = a is b or a == b
-    return same if isinstance(same, bool) else bool(np.all(same))
+    try:
+        same = a is b or a == b
+        return same if isinstance(same, bool) else bool(np.all(same))
+    except ValueError:  # of arrays inside, whose comparison is no single truth
+        return False

@@ -1,5 +1,7 @@
 """`CompiledModel`: spaces, densities under jax's transformations, new data, params and draws."""
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -742,3 +744,19 @@ def test_dicts_among_the_arguments_keep_their_order():
     compiled = plait.compile(model, {"z": jnp.zeros(2), "a": 1.0}, rest=rest, check=1)
     assert set(compiled.shapes) == {"z_0", "a_1", "y_0_rest", "b_1_rest"}
     assert set(compiled.bind(X={"a": 1.0, "z": jnp.ones(2)}).shapes) == set(compiled.shapes)
+
+
+@dataclass(frozen=True)
+class Weights:
+    w: np.ndarray
+
+
+def test_an_object_with_arrays_is_another_one_unless_it_is_the_same():
+    def model(weights, y):
+        plait.sample("y", dist.Normal(0.0, weights.w[0]), obs=y)
+
+    weights = Weights(np.ones(3))
+    compiled = plait.compile(model, weights, np.zeros(2))
+    assert compiled.bind(weights=weights, y=np.ones(2))
+    with pytest.raises(BindError, match="'weights' is part of the program"):
+        compiled.bind(weights=Weights(np.ones(3)))
