@@ -78,11 +78,7 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
     """
     if not isinstance(bound._program, Program):
         raise ArtifactError("a loaded model can't be saved: copy its file, and bind other data where it is loaded")
-    for platform in platforms:
-        if platform not in PLATFORMS:
-            near = ["cuda"] if platform == "gpu" else get_close_matches(platform, PLATFORMS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PLATFORMS)}"
-            raise OptionError(f"platforms= names {platform!r}; {hint}")
+    _require_known(platforms)
     if any(map(is_tracer, bound._data)):
         raise ArtifactError("a model on data that jax is tracing can't be saved: there are no numbers yet")
     if not rows:
@@ -98,6 +94,14 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
         else:
             write(path, members)
             return
+
+
+def _require_known(platforms: Sequence[str]) -> None:
+    for platform in platforms:
+        if platform not in PLATFORMS:
+            near = ["cuda"] if platform == "gpu" else get_close_matches(platform, PLATFORMS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PLATFORMS)}"
+            raise OptionError(f"platforms= names {platform!r}; {hint}")
 
 
 def _of_any_rows(
@@ -118,11 +122,7 @@ def _members(
     for name in by_number[0]:
         _add_program(file, name, by_number, traced)
     file.on_function(total, "")
-    longer = (
-        None
-        if traced is None
-        else Longer(traced.rows, _second([plain(b._about) for b in several], traced), file.longer)
-    )
+    longer = _longer(several, traced, file) if traced is not None else None
     manifest = manifest_of(bound, platforms, file.programs, file.functions, file.arrays, longer)
     whole = by_number[0][WHOLE_MODEL].program
     return {
@@ -190,13 +190,14 @@ def _export(
         raise (ArtifactError if sizes.m is None else DiffersError)(what) from e
 
 
-def _second(abouts: Sequence[Any], traced: _Traced) -> Any:
-    """The second of descriptions that are on a line."""
+def _longer(several: Sequence[Bound], traced: _Traced, file: _File) -> Longer:
+    """What is another with one row more."""
+    abouts = [plain(b._about) for b in several]
     try:
         on_line(abouts, Line(tuple(n - traced.numbers[0] for n in traced.numbers), 1))
     except DiffersError as e:
         raise OtherRowsError(f"the sites differ by more than their number: {e}") from e
-    return abouts[1]
+    return Longer(traced.rows, abouts[1], file.longer)
 
 
 # -- what is shown --------------------------------------------------------------------------------------------
