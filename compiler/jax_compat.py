@@ -51,6 +51,10 @@ def called_jaxpr(eqn: Any) -> Any | None:
     """The closed jaxpr of an equation that calls it, be it with a derivative of its own, else None."""
     if eqn.primitive.name in ("custom_jvp_call", "custom_vjp_call"):
         return eqn.params["call_jaxpr"]
+    if eqn.primitive.name == "call_hi_primitive":  # since 0.12 some functions of jnp are one equation with rules
+        avals = [v.aval for v in eqn.invars]
+        types = [jax.ShapeDtypeStruct(a.shape, a.dtype, weak_type=a.weak_type) for a in avals]
+        return jax.make_jaxpr(eqn.params["_prim"].expand)(*types)
     return inlined_jaxpr(eqn)
 
 

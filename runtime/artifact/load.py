@@ -14,12 +14,13 @@ import numpy as np
 from jax import export
 
 from plait.compiler.explanation import Explanation
-from plait.ir.errors import ArtifactError
+from plait.ir.errors import ArtifactError, InternalError
 from plait.ir.records import from_data
 from plait.runtime.artifact.arrays import read_arrays
 from plait.runtime.artifact.container import read
 from plait.runtime.artifact.lengths import Line, on_line
 from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Known, Manifest, kernels_on_line, structure_of
+from plait.runtime.artifact.parts import WHOLE_MODEL
 from plait.runtime.artifact.pictures import Pictures
 from plait.runtime.description import Description
 
@@ -125,6 +126,8 @@ class Saved:
 
     def known(self, records: tuple[Known, ...]) -> tuple[Any, ...]:
         """What is known of the saved data."""
+        if any(not record.is_tuple and len(record.arrays) != 1 for record in records):
+            raise ArtifactError(f"{self.path}: something known of the data is no array")
         values = [tuple(self.on_device(record.arrays)) for record in records]
         return tuple(v if record.is_tuple else v[0] for v, record in zip(values, records, strict=True))
 
@@ -186,11 +189,23 @@ def opened(path: Path, members: Mapping[str, bytes]) -> Saved:
     Raises:
         ArtifactError: they do not fit each other.
     """
-    manifest = from_data(Manifest, _parsed(members["manifest"], "manifest"), "the manifest")
+    try:
+        manifest = from_data(Manifest, _parsed(members["manifest"], "manifest"), "the manifest")
+    except InternalError as e:  # something stands where this version writes nothing
+        raise ArtifactError(f"{path}: {e}") from None
     sizes = [f.size for f in manifest.functions]
     if sum(sizes) != len(members["functions"]) or any(size < 0 for size in sizes):
         raise ArtifactError(f"{path}: the functions have other sizes than the manifest says")
+    _require_whole(path, manifest)
     return Saved(path, manifest, read_arrays(manifest.arrays, members["arrays"]), members)
+
+
+def _require_whole(path: Path, manifest: Manifest) -> None:
+    """What is named by numbers has to be there."""
+    known = [i for p in manifest.programs.values() for k in p.known for i in k.arrays]
+    named = [*manifest.data, *(manifest.params or ()), *known, *(i for f in manifest.functions for i in f.constants)]
+    if WHOLE_MODEL not in manifest.programs or not all(0 <= i < len(manifest.arrays) for i in named):
+        raise ArtifactError(f"{path}: the manifest names programs or arrays that are not there")
 
 
 def require_process(saved: Saved) -> None:
