@@ -20,7 +20,7 @@ from plait.runtime.artifact.arrays import read_arrays
 from plait.runtime.artifact.container import read
 from plait.runtime.artifact.lengths import Line, on_line
 from plait.runtime.artifact.manifest import FunctionRecord, KernelRecord, Known, Manifest, kernels_on_line, structure_of
-from plait.runtime.artifact.parts import WHOLE_MODEL
+from plait.runtime.artifact.parts import ON_ROWS, UNSCALED, WHOLE_MODEL
 from plait.runtime.artifact.pictures import Pictures
 from plait.runtime.description import Description
 
@@ -47,13 +47,15 @@ class Saved:
     @cached_property
     def about(self) -> Description:
         """What the model says of itself."""
-        return self.about_longer(0)
+        return self.about_longer(WHOLE_MODEL, 0)
 
-    def about_longer(self, steps: int) -> Description:
-        """The same for data with so many rows more than are saved."""
-        about, longer, trees = self.manifest.about, self.manifest.longer, self.manifest.trees
-        about = on_line([about, longer.about], Line(ONE_ROW, steps)) if longer and steps else about
-        structures = {name: structure_of(tree) for name, tree in trees.items()}
+    def about_longer(self, program: str, steps: int) -> Description:
+        """What a program says of itself where data have so many rows more than are saved."""
+        longer, is_unscaled = self.manifest.longer, program.removeprefix(ON_ROWS) == UNSCALED
+        about = self.manifest.unscaled if is_unscaled else self.manifest.about
+        if longer and steps:
+            about = on_line([about, longer.unscaled if is_unscaled else longer.about], Line(ONE_ROW, steps))
+        structures = {name: structure_of(tree) for name, tree in self.manifest.trees.items()}
         static = {name: AsWritten(text) for name, text in self.manifest.static.items()}
         fewest = longer.rows.fewest if longer else 0
         data = replace(about.data, static=static, rows=self.manifest.rows, fewest_rows=fewest, remedy=REMEDY)

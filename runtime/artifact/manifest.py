@@ -148,11 +148,13 @@ class Longer:
     Attributes:
         rows: of which data.
         about: names, types and lines.
+        unscaled: the same of the program in which each observation counts once.
         kernels: by program what the host computes; of those that take any number of rows.
     """
 
     rows: AnyRows
     about: Description
+    unscaled: Description
     kernels: dict[str, tuple[KernelRecord, ...]]
 
 
@@ -167,6 +169,7 @@ class Manifest:
         platforms: that its functions run on.
         key_impl: the random generator whose keys it takes.
         about: names, types and lines; what is no plain data is in `trees` and `static`.
+        unscaled: the same of the program in which each observation counts once, whose loops may be rolled otherwise.
         trees: by param site the structure of its values.
         static: arguments that are part of the program, in Python's words.
         programs: by name, such as ``whole`` and ``likelihood``.
@@ -188,6 +191,7 @@ class Manifest:
     platforms: tuple[str, ...]
     key_impl: str
     about: Description
+    unscaled: Description
     trees: dict[str, Tree]
     static: dict[str, str]
     programs: dict[str, ProgramRecord]

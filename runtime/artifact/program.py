@@ -51,7 +51,7 @@ class LoadedProgram:
     @cached_property
     def description(self) -> Description:
         """What it says of itself."""
-        return self.saved.about_longer(self.steps)
+        return self.saved.about_longer(self.name, self.steps)
 
     @property
     def _record(self) -> ProgramRecord:

@@ -106,6 +106,7 @@ def manifest_of(
         tuple(platforms),
         str(jax.random.key_impl(jax.random.key(0))),
         plain(about),
+        plain(bound._unscaled._about),
         {name: tree_of(tree) for name, tree in about.params.trees.items()},
         {name: repr(value) for name, value in about.data.static.items()},
         programs,

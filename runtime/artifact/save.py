@@ -192,12 +192,12 @@ def _export(
 
 def _longer(several: Sequence[Bound], traced: _Traced, file: _File) -> Longer:
     """What is another with one row more."""
-    abouts = [plain(b._about) for b in several]
+    abouts = [(plain(b._about), plain(b._unscaled._about)) for b in several]
     try:
         on_line(abouts, Line(tuple(n - traced.numbers[0] for n in traced.numbers), 1))
     except DiffersError as e:
         raise OtherRowsError(f"the sites differ by more than their number: {e}") from e
-    return Longer(traced.rows, abouts[1], file.longer)
+    return Longer(traced.rows, *abouts[1], file.longer)
 
 
 # -- what is shown --------------------------------------------------------------------------------------------

@@ -307,6 +307,17 @@ def test_a_site_without_draws_has_to_be_given(tmp_path, float64):
         loaded.prior_transform(np.array([0.5]))
 
 
+def test_observations_are_named_where_loops_are_rolled_otherwise_without_their_scales(tmp_path, float64, monkeypatch):
+    """Sites of a loop of which some are scaled are apart in the density, and together in `log_likelihood`."""
+    monkeypatch.setattr(programs, "PARTS", {})
+    model = next(m for m in MODELS if m.name == "jitted_reuse")
+    compiled = plait.compile(model.bind(plait), **model.args(np.float64))
+    assert compiled._unscaled._about.terms != compiled._about.terms
+    values = compiled.constrain(reader.point(compiled))
+    loaded = plait.load(saved(compiled, tmp_path))
+    same(loaded.log_likelihood(values), compiled.log_likelihood(values))
+
+
 def without_latents(y):
     plait.sample("y", dist.Normal(0.0, 1.0), obs=y)
     plait.factor("f", -jnp.sum(y))
