@@ -104,6 +104,7 @@ def table(records: Sequence[Record], clock: str) -> Table:
 
 
 def cells(record: Record, clock: str) -> Iterator[str]:
+    """A model's row, after its name."""
     yield f"{record['dim']:,}"
     yield f"{record['bytes'] / 1e3:,.0f}"
     yield f"{record['saved'][clock]:.1f}"

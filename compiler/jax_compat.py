@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend import core
 from jax.interpreters import ad, batching
 
@@ -16,6 +17,11 @@ def _undecided_size() -> type[Exception]:
     where = jax.errors if hasattr(jax.errors, "InconclusiveDimensionOperation") else jax.core
     found: type[Exception] = where.InconclusiveDimensionOperation
     return found
+
+
+def has_64_bits() -> bool:
+    """Whether jax has 64-bit types here, by configuration or context."""
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 UndecidedSizeError = _undecided_size()  # of an export: code that only some sizes can have

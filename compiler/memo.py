@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import ParamSpec, TypeVar
 
-import jax
-import numpy as np
+from plait.compiler.jax_compat import has_64_bits
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,7 +23,6 @@ def remembered(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
-        return in_precision(wide, *args, **kwargs)  # type: ignore[arg-type]
+        return in_precision(has_64_bits(), *args, **kwargs)  # type: ignore[arg-type]
 
     return call

@@ -262,7 +262,8 @@ class Program:
         return self._again(None)
 
     def _again(self, data: Sequence[Any] | None) -> Program:
-        return replace(build(self.traced, self.switches, self.arguments, data=data, part=self.part), notes=self.notes)
+        made = build(self.traced, self.switches, self.arguments, data=data, part=self.part)
+        return replace(made, notes=self.notes, again=self.again)
 
     def of(self, part: Part, data: Sequence[Any] | None) -> Program:
         """The program whose log density is a part of this one's.

@@ -115,8 +115,8 @@ class Example:
 
     def keys(self) -> Any:
         """Random keys, as numbers."""
-        data = jax.random.key_data(jax.random.key(0))
-        return self.several(*data.shape, dtype=data.dtype)
+        one = one_key()
+        return self.several(*one.shape, dtype=one.dtype)
 
     def several(self, *shape: int, dtype: Any) -> Any:
         return jax.ShapeDtypeStruct((self.n, *shape), dtype)
@@ -244,8 +244,8 @@ def param_functions(program: Program, example: Example) -> Iterator[Exportable]:
     def start(data: Arrays, keys: Any) -> Any:
         return param_values.starts(model, data, [jax.random.wrap_key_data(key) for key in keys])
 
-    data = jax.random.key_data(jax.random.key(0))
-    keys = jax.ShapeDtypeStruct((len(inputs(model, Input.KEY)), *data.shape), data.dtype)
+    one = one_key()
+    keys = jax.ShapeDtypeStruct((len(inputs(model, Input.KEY)), *one.shape), one.dtype)
     yield Exportable("initial_params", start, (example.data, keys))
     for name, moves in (
         ("params_constrained", [biject_to(c) for c in constraints]),
@@ -269,6 +269,11 @@ def over(function: Call, points: int) -> Call:
         return jax.vmap(partial(function, *arguments[:cut]))(*arguments[cut:])
 
     return many
+
+
+def one_key() -> jax.ShapeDtypeStruct:
+    """The type of a random key as numbers."""
+    return jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
 
 
 def typed(tree: Any) -> Any:
@@ -323,11 +328,9 @@ __all__ = [
     "drawing_functions",
     "drawn_types",
     "exported",
-    "over",
     "param_functions",
     "site_functions",
     "space_functions",
     "terms_function",
-    "typed",
     "unconstrain_function",
 ]

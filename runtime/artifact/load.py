@@ -14,6 +14,7 @@ import numpy as np
 from jax import export
 
 from plait.compiler.explanation import Explanation
+from plait.compiler.jax_compat import has_64_bits
 from plait.ir.errors import ArtifactError, InternalError
 from plait.ir.records import from_data
 from plait.runtime.artifact.arrays import read_arrays
@@ -216,8 +217,7 @@ def require_process(saved: Saved) -> None:
     Raises:
         ArtifactError: it is of another precision or platform.
     """
-    x64 = bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
-    if saved.manifest.x64 and not x64:
+    if saved.manifest.x64 and not has_64_bits():
         raise ArtifactError(
             f"{saved.path} was compiled in float64, and this process computes in float32: switch on jax_enable_x64, or "
             "compile it in float32"

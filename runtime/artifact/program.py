@@ -41,12 +41,17 @@ class LoadedProgram:
         saved: the file.
         name: of the program in it.
         steps: how many rows more than the saved data it is for.
+        others: all programs of the file that are in use, by name and steps; each has its compiled functions.
     """
 
-    def __init__(self, saved: Saved, name: str, steps: int = 0) -> None:
+    def __init__(
+        self, saved: Saved, name: str, steps: int = 0, others: dict[tuple[str, int], LoadedProgram] | None = None
+    ) -> None:
         self.saved = saved
         self.name = name
         self.steps = steps
+        self._others = {} if others is None else others
+        self._others[name, steps] = self
 
     @cached_property
     def description(self) -> Description:
@@ -111,10 +116,14 @@ class LoadedProgram:
     def _require(self, computed: Arrays) -> None:
         if not self._record.checks:
             return
-        found = jax.jit(self._function("conditions"))(computed)
+        found = self._conditions(computed)
         for holds, check in zip(found, self._record.checks, strict=True):
             asked = Asked(check.message, check.event_ndim, check.loc)
             refuse_where_not(np.asarray(holds), np.asarray(computed[check.value]), asked, self.description.families)
+
+    @cached_property
+    def _conditions(self) -> Jitted:
+        return jax.jit(self._function("conditions"))
 
     def _statistics(self, data: Arrays, computed: Arrays) -> list[tuple[Any, ...]] | None:
         """Of the host; None where the data do not fit them."""
@@ -277,13 +286,13 @@ class LoadedProgram:
             return ()
         n = self.saved.manifest.param_keys
         keys = jax.random.split(key, n) if n else jnp.zeros((0, 2), jnp.uint32)
-        return tuple(jax.jit(over_points(self._of_data("initial_params"), 0))(tuple(data), self._key_data(keys)))
+        return tuple(self._of_params("initial_params")(tuple(data), self._key_data(keys)))
 
     def require_params(self, arrays: Arrays) -> None:
         """Raises ValueNamesError where a param's value does not satisfy its constraint."""
         if any(map(is_tracer, arrays)) or not arrays:
             return
-        inside = jax.jit(self._of_data("params_allowed"))(tuple(arrays))
+        inside = self._of_params("params_allowed")(tuple(arrays))
         for site, value, holds in zip(self.description.params.arrays, arrays, inside, strict=True):
             refuse_not_allowed(site, np.asarray(value), np.asarray(holds), "is given as", ValueNamesError)
 
@@ -293,8 +302,17 @@ class LoadedProgram:
         default = [np.ones(site.type.shape, site.type.dtype) for site in sites.arrays]
         arrays = unpacked(sites, given, default)
         name = "params_unconstrained" if inverse else "params_constrained"
-        moved = packed(sites, jax.jit(over_points(self._of_data(name), 0))(arrays))
+        moved = packed(sites, self._of_params(name)(arrays))
         return {name: moved[name] for name in given}
+
+    def _of_params(self, name: str) -> Jitted:
+        if name not in self._params:
+            self._params[name] = jax.jit(over_points(self._of_data(name), 0))
+        return self._params[name]
+
+    @cached_property
+    def _params(self) -> dict[str, Jitted]:
+        return {}
 
     # -- other programs ---------------------------------------------------------------------------------
 
@@ -311,12 +329,8 @@ class LoadedProgram:
 
     def _other(self, name: str, steps: int) -> LoadedProgram:
         if (name, steps) not in self._others:
-            self._others[name, steps] = LoadedProgram(self.saved, name, steps)
+            LoadedProgram(self.saved, name, steps, self._others)
         return self._others[name, steps]
-
-    @cached_property
-    def _others(self) -> dict[tuple[str, int], LoadedProgram]:
-        return {}
 
     def tempered(self, prior: LoadedProgram, likelihood: LoadedProgram) -> Tempered:
         """The functions of both, prior + beta · likelihood."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from plait.compiler.binding import data_names
 from plait.compiler.host_checks import condition
+from plait.compiler.jax_compat import has_64_bits
 from plait.compiler.kernels.recipes import recipe
 from plait.compiler.lower.prior_transform import require_quantiles
 from plait.compiler.lower.sampler import undrawn_sites
@@ -102,7 +103,7 @@ def manifest_of(
     return Manifest(
         _version(),
         jax.__version__,
-        _x64(),
+        has_64_bits(),
         tuple(platforms),
         str(jax.random.key_impl(jax.random.key(0))),
         plain(about),
@@ -134,10 +135,6 @@ def _no_prior_transform(program: Program) -> Refusal | None:
     except ModelError as e:
         return Refusal(str(e), None)
     return None
-
-
-def _x64() -> bool:
-    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 def _version() -> str:

@@ -71,17 +71,17 @@ def at_numbers(bound: Bound, rows: Sequence[str], numbers: Sequence[int], report
     Raises:
         OtherRowsError: it can't be compiled on those.
     """
-    program, n = bound._program, number_of_rows(bound, rows)
-    if not isinstance(program, Program) or program.again is None:
-        raise ArtifactError("a loaded model can't be saved: copy the file")
+    n = number_of_rows(bound, rows)
     for done, number in enumerate(numbers):
         report(Progress(PHASE, done, len(numbers), step=f"{number} rows"))
-        yield _again(bound, program, rows, n, number)
+        yield _again(bound, rows, n, number)
     report(Progress(PHASE, len(numbers), len(numbers)))
 
 
-def _again(bound: Bound, program: Program, rows: Sequence[str], n: int, number: int) -> Bound:
-    assert program.again is not None
+def _again(bound: Bound, rows: Sequence[str], n: int, number: int) -> Bound:
+    program = bound._program
+    assert isinstance(program, Program)
+    assert program.again is not None, "what `compile` made has its source"
     named = zip(bound._about.data.names, bound._data, strict=True)
     try:
         again = program.again([_with_rows(x, n, number) if name in rows else x for name, x in named])

@@ -15,6 +15,7 @@ import pytest
 import plait
 from plait.ir.errors import ArtifactError, BindError, DataError, ModelError, OptionError, ValueNamesError
 from plait.runtime.artifact import programs
+from tests.helpers import counting
 from tests.models import MODELS, SCAN_MODELS, some
 from tests.runtime.artifact import reader
 
@@ -289,6 +290,21 @@ def test_params_and_their_gradients(tmp_path, float64):
     with pytest.raises(ValueNamesError) as ours:
         loaded.with_params({"scale": -1.0})
     assert str(ours.value) == str(theirs.value)
+
+
+def test_params_and_data_that_come_again_compile_nothing(tmp_path, float64):
+    path = saved(plait.compile(fitted, np.array([1.0, 2.0])), tmp_path)
+    loaded = plait.load(path)
+
+    def use(shift):
+        bound = loaded.bind(y=np.array([1.0, 2.0]) + shift).with_params({"loc": shift, "scale": 2.0})
+        bound.constrain_params(bound.unconstrain_params(bound.params))
+        return jax.block_until_ready(bound.log_density_and_grad(np.array([0.3])))
+
+    use(1.0)
+    with counting() as count:
+        use(2.0)
+    assert (count.traces, count.compiles) == (0, 0)
 
 
 def improper(y):

@@ -9,6 +9,7 @@ import pytest
 import plait
 from plait.ir.errors import ArtifactError, BindError, DataError, OptionError
 from plait.runtime.artifact import programs
+from tests.helpers import counting
 from tests.models import MODELS, SCAN_MODELS, some
 from tests.runtime.artifact import reader
 
@@ -225,3 +226,41 @@ def test_sums_that_share_a_loop_at_one_of_the_numbers_are_no_reason_to_refuse(tm
     z = reader.point(compiled)
     for found, wanted in zip(bound.log_density_and_grad(z), compiled.log_density_and_grad(z), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_nothing_is_compiled_twice_for_a_number_of_rows(loaded, float64):
+    """Nor for other data of as many, however often they are bound in turn."""
+    z = np.ones(2)
+    few, many = ({"x": X[:n], "y": Y[:n]} for n in (3, 5))
+
+    def there_and_back(shift):
+        bound = loaded
+        for data in (few, many, few):
+            bound = bound.bind(x=data["x"], y=data["y"] + shift)
+            jax.block_until_ready(bound.log_density_and_grad(z))
+
+    there_and_back(1.0)
+    with counting() as count:
+        there_and_back(2.0)
+    assert (count.traces, count.compiles) == (0, 0)
+
+
+def by_group(g, x, y):
+    a = plait.sample("a", dist.Normal(0, 1).expand([30]).to_event(1))
+    b = plait.sample("b", dist.Normal(0, 1))
+    with plait.plate("rows", len(y)):
+        plait.sample("y", dist.Normal(a[g] + b * x, 1), obs=y)
+
+
+def test_a_model_that_was_compiled_again_for_more_cells_is_saved_as_well(tmp_path, float64, briefly):
+    rng = np.random.default_rng(0)
+    compiled = plait.compile(by_group, np.zeros(50, int), *rng.normal(size=(2, 50)))
+    more = compiled.bind(g=np.arange(50) % 30)
+    assert more._program is not compiled._program
+    path = tmp_path / "m.plait"
+    more.save(path, platforms=("cpu",), rows=("g", "x", "y"), progress=False)
+    new = {"g": np.arange(9) % 4, "x": rng.normal(size=9), "y": rng.normal(size=9)}
+    z = rng.normal(size=31)
+    np.testing.assert_allclose(
+        plait.load(path).bind(**new).log_density(z), plait.compile(by_group, **new).log_density(z), rtol=1e-10
+    )
