@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ from plait.ir.errors import OptionError
 from plait.ir.parts import JACOBIAN, LIKELIHOOD, PRIOR, WHOLE, Part
 from plait.ir.types import Shape
 from plait.runtime.bound import Bound
+from plait.runtime.names import unknown_names
 from plait.runtime.params import packed
 
 
@@ -86,10 +86,9 @@ class Stage:
             OptionError: there is no such function, or it has no such option.
             ModelError: the model has no density of the flat vector, and the function is of one.
         """
-        _require_known(name, FUNCTIONS, "function to lower")
+        unknown_names([name], list(FUNCTIONS), "function to lower", OptionError)
         function = FUNCTIONS[name]
-        for option in options:
-            _require_known(option, function.options, f"option of {name}")
+        unknown_names(options, function.options, f"option of {name}", OptionError)
         if {"log_density", "values"} & set(function.reads):
             model._require_density()
         if function.part is None:
@@ -172,13 +171,6 @@ def _mapped(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
 
 def _batched(x: Any, batch: Shape) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((*batch, *x.shape), x.dtype)
-
-
-def _require_known(name: str, known: Collection[str], what: str) -> None:
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise OptionError(f"there is no {what} {name!r}{hint} (there are: {', '.join(known) or 'none'})")
 
 
 __all__ = ["Stage"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from plait.compiler.members import Stack
-from plait.ir.errors import ValueNamesError
+from plait.ir.errors import PlaitError, ValueNamesError
 from plait.ir.types import Loc, Shape, Slot
 from plait.runtime.given import numbers
 
@@ -62,13 +62,15 @@ def require_clear_families(given: Collection[str], known: Collection[str], famil
             raise ValueNamesError(f"{min(twice)!r} is given twice: by its own name, and as a part of {name!r}")
 
 
-def unknown_names(given: Collection[str], known: Sequence[str], what: str) -> None:
-    """Raises ValueNamesError where `given` has a name that is not `known`, with the nearest one."""
+def unknown_names(
+    given: Collection[str], known: Sequence[str], what: str, error: type[PlaitError] = ValueNamesError
+) -> None:
+    """Raises `error` where `given` has a name that is not `known`, with the nearest one."""
     for name in given:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueNamesError(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
+            raise error(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
 
 
 def ordered_values(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +12,7 @@ import numpy as np
 from plait.ir.errors import ArtifactError, OptionError, PlaitError
 from plait.runtime.bound import Bound
 from plait.runtime.data import FEWEST_ROWS
+from plait.runtime.names import unknown_names
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
@@ -35,11 +35,8 @@ def number_of_rows(bound: Bound, rows: Sequence[str]) -> int:
         OptionError: there are no such data, or they are of different lengths.
     """
     data = dict(zip(bound._about.data.names, bound._data, strict=True))
+    unknown_names(rows, list(data), "data array for rows=", OptionError)
     for name in rows:
-        if name not in data:
-            near = get_close_matches(name, list(data), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, data)) or 'none'}"
-            raise OptionError(f"rows= names {name!r}, which are no data of the model; {hint}")
         if not np.ndim(data[name]):
             raise OptionError(f"rows= names {name!r}, which is a single number")
     lengths = {name: np.shape(data[name])[0] for name in rows}

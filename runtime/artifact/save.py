@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from plait.runtime.artifact.programs import Saving, counterpart, has_statistics,
 from plait.runtime.artifact.recording import manifest_of, plain, program_record
 from plait.runtime.artifact.rows import OtherRowsError, at_numbers, fewest_rows, number_of_rows, numbers_of_rows
 from plait.runtime.bound import Bound
+from plait.runtime.names import unknown_names
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
@@ -97,11 +97,9 @@ def save(bound: Bound, path: Path, platforms: Sequence[str], rows: tuple[str, ..
 
 
 def _require_known(platforms: Sequence[str]) -> None:
-    for platform in platforms:
-        if platform not in PLATFORMS:
-            near = ["cuda"] if platform == "gpu" else get_close_matches(platform, PLATFORMS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PLATFORMS)}"
-            raise OptionError(f"platforms= names {platform!r}; {hint}")
+    if "gpu" in platforms:  # nearer to "cpu" by its letters alone
+        raise OptionError("there is no platform 'gpu'; did you mean 'cuda'? (there are: 'cpu', 'cuda', 'rocm', 'tpu')")
+    unknown_names(platforms, PLATFORMS, "platform", OptionError)
 
 
 def _of_any_rows(

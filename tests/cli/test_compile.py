@@ -137,7 +137,7 @@ def test_an_unknown_platform_is_refused_at_once(write):
 
 
 def test_rows_of_no_data_are_refused_by_name(write):
-    assert "rows= names 'x', which are no data of the model" in error_of(
+    assert "there is no data array for rows= 'x'" in error_of(
         "compile", write(TINY), "--platform", "cpu", "--rows", "x"
     )
 

@@ -205,13 +205,13 @@ def counted(y):
 
 REFUSED = [
     ({"function": "log_densty"}, OptionError, "no function to lower 'log_densty'; did you mean 'log_density'? (there"),
-    ({"function": "bind"}, OptionError, "no function to lower 'bind' (there are: log_density, "),
+    ({"function": "bind"}, OptionError, "no function to lower 'bind' (there are: 'log_density', "),
     (
         {"jacobean": False},
         OptionError,
-        "_and_grad 'jacobean'; did you mean 'jacobian'? (there are: jacobian,",
+        "_and_grad 'jacobean'; did you mean 'jacobian'? (there are: 'jacobian',",
     ),
-    ({"function": "hvp", "propto": True}, OptionError, "there is no option of hvp 'propto' (there are: jacobian)"),
+    ({"function": "hvp", "propto": True}, OptionError, "there is no option of hvp 'propto' (there are: 'jacobian')"),
     ({"function": "log_joint", "propto": True}, OptionError, "'propto' (there are: none)"),
     ({"batch": (2, -1)}, SiteTypeError, "the shape of a batch is an integer or a tuple of integers, none negative"),
 ]

@@ -217,7 +217,7 @@ def test_what_a_file_has_not_is_refused_by_name(both, float64):
     [
         ("gpu", "'gpu'; did you mean 'cuda'"),
         ("cpus", "did you mean 'cpu'"),
-        ("quantum", "there are cpu, cuda, rocm, tpu"),
+        ("quantum", "there are: 'cpu', 'cuda', 'rocm', 'tpu'"),
     ],
 )
 def test_an_unknown_platform_is_refused_when_it_is_named(both, platform, says, tmp_path, float64):

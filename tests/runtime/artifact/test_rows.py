@@ -150,9 +150,9 @@ def capped(y):
         (capped, (Y,), ("y",), ArtifactError, "other numbers of rows: .* the numbers 6, 7, 100"),
         (grouped, (np.array([0, 1, 2, 0]), Y[:4]), ("g", "y"), ArtifactError, "other numbers of rows: .* constants"),
         (sized, (6, Y), ("y",), ArtifactError, "with 7 of 'y' it is refused"),
-        (line, (X, Y), ("x", "z"), OptionError, "names 'z', which are no data of the model; there are 'x', 'y'"),
+        (line, (X, Y), ("x", "z"), OptionError, r"there is no data array for rows= 'z' \(there are: 'x', 'y'\)"),
         (line, (X, Y), ("yy",), OptionError, "did you mean 'y'"),
-        (sized, (6, Y), ("n",), OptionError, "names 'n'"),
+        (sized, (6, Y), ("n",), OptionError, "there is no data array for rows= 'n'"),
         (
             line_alone,
             (X, Y[:4]),
