@@ -79,5 +79,9 @@ class ArtifactError(PlaitError):
     """A saved model can't be read, or does not fit this process; or a model can't be saved."""
 
 
+class DrawingError(PlaitError):
+    """A picture can't be laid out, or not be written as an image here."""
+
+
 class MissingExtraError(PlaitError, ImportError):
     """A part of plait was asked for whose optional packages are not installed; names the extra."""

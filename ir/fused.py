@@ -22,6 +22,10 @@ class Kernel(Typed):
     kernel: Any
     mnemonic: ClassVar[str] = "kernel"
 
+    @property
+    def owner(self) -> str:
+        return self.site
+
     def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
         return {"of": self.site, "formula": self.kernel.name}
 
@@ -41,6 +45,10 @@ class Fused(Typed):
     site: str
     formula: Any
     mnemonic: ClassVar[str] = "fused"
+
+    @property
+    def owner(self) -> str:
+        return self.site
 
     def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
         return {"of": self.site, "formula": self.formula.name}

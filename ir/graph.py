@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import networkx as nx
 
+from plait.ir.drawing.drawing import Drawing, draw
 from plait.ir.errors import InternalError
 from plait.ir.graph_json import to_json
 from plait.ir.text import to_text
@@ -39,6 +41,11 @@ class Op:
     @property
     def label(self) -> str | None:
         """The name that the user gave to this value, if any."""
+        return None
+
+    @property
+    def owner(self) -> str | None:
+        """The site whose value or term this is, where the op itself says so."""
         return None
 
     @property
@@ -177,6 +184,34 @@ class Graph:
         also one that fills an array. `docs/json.md` has every field.
         """
         return to_json(self)
+
+    def draw(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        detail: str = "sites",
+        shapes: bool = False,
+        format: str | None = None,  # noqa: A002
+    ) -> Drawing:
+        """A picture of the graph; of a density its values and terms.
+
+        Args:
+            path: of a file to write it to; what it ends in says the format.
+            detail: "sites", "code" (sites and the deterministic code between them) or "equations" (every node).
+            shapes: whether nodes say dtype, shape and support.
+            format: svg, png, dot, mermaid, json or text, where `path` does not say it.
+
+        Raises:
+            OptionError: there is no such detail or format.
+            OSError: the file can't be written; what was there before stays.
+        """
+        return draw(self.to_json(), path, detail=detail, shapes=shapes, format=format)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self._repr_html_()}
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     def __str__(self) -> str:
         return to_text(self)

@@ -1,7 +1,7 @@
 """The JSON form of a graph, for machines and for drawing; `docs/json.md` says what each field means.
 
 It reads nodes through the general attributes of `Op` only (`text`, `label`, `category`, `applies`, `literal`, `bodies`,
-`enter`, `facts`), so a new op is shown without a change here.
+`enter`, `facts`, `owner`), so a new op is shown without a change here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plait.ir.expressions import body_inputs, expressions, unbroadcast
+from plait.ir.owners import owners
 from plait.ir.records import to_data
 from plait.ir.text import node_names
 from plait.ir.types import TupleType, Type
@@ -37,9 +38,9 @@ def to_json(graph: Nodes) -> dict[str, Any]:
 def _graph(graph: Nodes, inputs: Mapping[AnyNode, str]) -> dict[str, Any]:
     names = node_names(graph)
     ids = _ids(graph, names)
-    words = expressions(graph, inputs, vectors=False)
+    words, whose = expressions(graph, inputs, vectors=False), owners(graph)
     outputs = [{"role": out.role.value, "name": out.name, "node": ids[out.node]} for out in graph.outputs]
-    return {"nodes": [_node(n, names, ids, words) for n in graph.nodes], "outputs": outputs}
+    return {"nodes": [_node(n, names, ids, words, whose.get(n)) for n in graph.nodes], "outputs": outputs}
 
 
 def _ids(graph: Nodes, names: Mapping[AnyNode, str]) -> dict[AnyNode, str]:
@@ -50,7 +51,11 @@ def _ids(graph: Nodes, names: Mapping[AnyNode, str]) -> dict[AnyNode, str]:
 
 
 def _node(
-    node: AnyNode, names: Mapping[AnyNode, str], ids: Mapping[AnyNode, str], words: Mapping[AnyNode, str]
+    node: AnyNode,
+    names: Mapping[AnyNode, str],
+    ids: Mapping[AnyNode, str],
+    words: Mapping[AnyNode, str],
+    owner: str | None,
 ) -> dict[str, Any]:
     op = node.op
     args = [ids[a] for a in node.args]
@@ -64,6 +69,8 @@ def _node(
         "text": op.literal or op.text([names[a] for a in node.args]),
         "type": _type(node.type),
         "loc": None if node.loc is None else to_data(node.loc),
+        "owner": owner,
+        **({"words": words[node]} if op.category == "code" else {}),
         **op.facts(args, [words[unbroadcast(a)] for a in node.args]),
         **({"bodies": bodies} if bodies else {}),
     }

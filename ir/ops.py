@@ -153,6 +153,10 @@ class Site(Op):
     KEY: ClassVar[str] = "key"
 
     @property
+    def owner(self) -> str:
+        return self.name
+
+    @property
     def label(self) -> str | None:
         return self.name
 
@@ -235,6 +239,10 @@ class Deterministic(Op):
     mnemonic: ClassVar[str] = "deterministic"
 
     @property
+    def owner(self) -> str:
+        return self.name
+
+    @property
     def label(self) -> str | None:
         return self.name
 
@@ -261,6 +269,10 @@ class Param(Op):
     constraint: Part
     plates: tuple[PlateFrame, ...]
     mnemonic: ClassVar[str] = "param"
+
+    @property
+    def owner(self) -> str:
+        return self.name
 
     @property
     def label(self) -> str | None:
@@ -407,6 +419,9 @@ class Item(Op):
             raise InternalError(f"item {self.index} of {several}")
         return several.items[self.index]
 
+    def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+        return {"item": self.index}
+
     def text(self, names: list[str]) -> str:
         return f"item {names[0]}[{self.index}]"
 
@@ -510,6 +525,10 @@ class Value(Op):
     mnemonic: ClassVar[str] = "value"
 
     @property
+    def owner(self) -> str:
+        return self.name
+
+    @property
     def label(self) -> str | None:
         return self.name
 
@@ -594,6 +613,10 @@ class LogProb(Typed):
     scaled: bool
     mnemonic: ClassVar[str] = "log_prob"
 
+    @property
+    def owner(self) -> str:
+        return self.site
+
     def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
         return {"of": self.site, "distribution": spec_text(unexpanded(self.dist), words[1:])}
 
@@ -628,6 +651,10 @@ class LogDet(Typed):
     masked: bool
     scaled: bool
     mnemonic: ClassVar[str] = "log_det_jacobian"
+
+    @property
+    def owner(self) -> str:
+        return self.site
 
     def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
         return {"of": self.site}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -97,8 +97,7 @@ class ArrayType:
         return isinstance(other, ArrayType) and (self.dtype, self.shape) == (other.dtype, other.shape)
 
     def __str__(self) -> str:
-        sizes = [f"{a}:{n}" if a else str(n) for a, n in zip(self.axes, self.shape, strict=True)]
-        text = f"{_SHORT.get(str(self.dtype), str(self.dtype))}[{', '.join(sizes)}]"
+        text = array_text(str(self.dtype), self.shape, self.axes)
         return f"{text} {self.support}" if self.support else text
 
 
@@ -136,6 +135,19 @@ _SHORT = {
     "int8": "i8", "int16": "i16", "int32": "i32", "int64": "i64",
     "uint8": "u8", "uint16": "u16", "uint32": "u32", "uint64": "u64", "key<fry>": "key",
 }  # fmt: skip
+
+
+def array_text(dtype: str, shape: Sequence[int], axes: Sequence[str | None]) -> str:
+    """``f64[schools:8, 3]``."""
+    sizes = [f"{a}:{n}" if a else str(n) for a, n in zip(axes, shape, strict=True)]
+    return f"{_SHORT.get(dtype, dtype)}[{', '.join(sizes)}]"
+
+
+def type_text(t: Mapping[str, Any]) -> str:
+    """A type's JSON form as `str` prints the type, without its support."""
+    if "items" in t:
+        return f"({', '.join(map(type_text, t['items']))})"
+    return array_text(t["dtype"], t["shape"], t["axes"])
 
 
 def axis_names(batch_ndim: int, event_ndim: int, plates: Sequence[PlateFrame]) -> tuple[str | None, ...]:

@@ -10,6 +10,7 @@ from .ir.errors import (
     CertificateError,
     ConvergenceError,
     DataError,
+    DrawingError,
     InternalError,
     MissingExtraError,
     ModelError,
@@ -30,7 +31,8 @@ from .runtime.summary import diagnose, summary
 __version__: str
 
 __all__ = [
-    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws", "Elbo",
+    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws",
+    "DrawingError", "Elbo",
     "InternalError", "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError",
     "compile", "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "load", "module", "param",
     "plate", "plate_stack", "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",

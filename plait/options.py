@@ -26,6 +26,25 @@ class Platform(StrEnum):
     TPU = "tpu"
 
 
+class Detail(StrEnum):
+    """How much a picture shows."""
+
+    SITES = "sites"
+    CODE = "code"
+    EQUATIONS = "equations"
+
+
+class Format(StrEnum):
+    """What a picture is written as."""
+
+    SVG = "svg"
+    PNG = "png"
+    DOT = "dot"
+    MERMAID = "mermaid"
+    JSON = "json"
+    TEXT = "text"
+
+
 def starting_with(names: Callable[[], list[str]]) -> Callable[[str], list[str]]:
     """What a shell offers for a value that has been begun; `names` is called when somebody asks."""
     return lambda incomplete: [name for name in names() if name.startswith(incomplete)]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.members import unstacked
+from plait.ir.drawing.drawing import Drawing, draw
 from plait.ir.errors import BindError, ModelError
 from plait.ir.types import Shape
 from plait.runtime.bound import Params
@@ -221,6 +222,42 @@ class CompiledModel(Stages):
     def history(self) -> tuple[tuple[str, Graph], ...]:
         """(pass, graph after it), the first one ("trace", graph)."""
         return self._program.history
+
+    def draw(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        detail: str = "sites",
+        shapes: bool = False,
+        format: str | None = None,  # noqa: A002
+    ) -> Drawing:
+        """A picture of the model: its sites with their distributions, plates as boxes, observed sites shaded.
+
+        Sites that a loop made are one. Nothing is traced or run for it. In a notebook a drawing shows itself, and so
+        does the model; ``print`` shows it as text.
+
+        Args:
+            path: of a file to write it to; what it ends in says the format: .svg, .png, .dot, .mmd, .json or .txt.
+            detail: "sites", "code" (sites and the deterministic code between them) or "equations" (every node).
+            shapes: whether sites say dtype, shape and support.
+            format: svg, png, dot, mermaid, json or text, where `path` does not say it.
+
+        Returns:
+            The drawing; ``.svg``, ``.png``, ``.dot``, ``.mermaid`` and ``.text`` are its formats.
+
+        Raises:
+            OptionError: there is no such detail or format.
+            DrawingError: there is no font for a PNG, or Graphviz can't lay the picture out.
+            OSError: the file can't be written; what was there before stays.
+        """
+        model, supports = self._program.model_json, self._about.allowed
+        return draw(model, path, detail=detail, shapes=shapes, format=format, supports=supports)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def _repr_html_(self) -> str:
+        return self.draw()._repr_html_()
 
     # -- files ------------------------------------------------------------------------------------------
 

@@ -76,6 +76,11 @@ class Program:
         return describe(self.traced, self.model, self.graph_with_supports, self.lowered, self.arguments)
 
     @property
+    def model_json(self) -> Mapping[str, Any]:
+        """The JSON form of the model graph, the sites that loops made as one each."""
+        return self.model.to_json()
+
+    @property
     def density_graph(self) -> Graph:
         """The graph after the last pass."""
         return self.lowered.graph

@@ -10,13 +10,12 @@ from damage, not from people: whoever can write a file can write its digest.
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 from plait.ir.errors import ArtifactError
+from plait.ir.files import replaced
 
 MAGIC = b"\x89plait\r\n"  # a first byte that is no text, and line ends that a transfer as text would change
 VERSION = 1
@@ -41,18 +40,11 @@ def write(path: Path, members: Mapping[str, bytes]) -> None:
     bodies = [members[name] for name in MEMBERS]
     parts = [_HEAD.pack(MAGIC, VERSION), _LENGTHS.pack(*map(len, bodies)), *bodies]
     digest = hashlib.sha256()
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")  # in the same folder: a rename can't cross file systems
-    try:
-        with _created(new, path) as file:
-            for part in parts:
-                digest.update(part)
-                file.write(part)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+    with replaced(path) as file:
+        for part in parts:
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
 
 
 def is_saved(path: Path) -> bool:
@@ -62,13 +54,6 @@ def is_saved(path: Path) -> bool:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
-
-
-def _created(new: Path, path: Path) -> BinaryIO:
-    try:
-        return new.open("xb")
-    except OSError as e:
-        raise OSError(e.errno, e.strerror, str(path)) from None  # not the name that only this function knows
 
 
 def read(path: Path) -> dict[str, bytes]:

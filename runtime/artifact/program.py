@@ -59,6 +59,13 @@ class LoadedProgram:
         return self.saved.about_longer(self.name, self.steps)
 
     @property
+    def model_json(self) -> Mapping[str, Any]:
+        """The JSON form of the model graph, the sites that loops made as one each."""
+        graphs = self.saved.graphs
+        found: Mapping[str, Any] = graphs.get("rolled", graphs["traced"])
+        return found
+
+    @property
     def _record(self) -> ProgramRecord:
         return self.saved.manifest.programs[self.name]
 

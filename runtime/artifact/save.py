@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plait.compiler.jax_compat import UndecidedSizeError, is_tracer
-from plait.ir.dot import to_dot
+from plait.ir.drawing.drawing import draw
 from plait.ir.errors import ArtifactError, OptionError
 from plait.ir.graph import Graph
 from plait.ir.records import to_data
@@ -204,11 +204,12 @@ def _longer(several: Sequence[Bound], traced: _Traced, file: _File) -> Longer:
 def _graphs(program: Program) -> dict[str, Any]:
     traced, density = program.traced, program.density_graph
     shown = Pictures(tuple(site_lines(program.model)), _picture(traced), _picture(density))
-    return {"traced": traced.to_json(), "density": density.to_json(), "pictures": to_data(shown)}
+    rolled = {} if program.model is traced else {"rolled": program.model.to_json()}
+    return {"traced": traced.to_json(), **rolled, "density": density.to_json(), "pictures": to_data(shown)}
 
 
 def _picture(graph: Graph) -> Picture:
-    return Picture(to_text(graph), to_text(graph, lines=True), to_dot(graph))
+    return Picture(to_text(graph), to_text(graph, lines=True), draw(graph.to_json()).dot)
 
 
 def _json(data: Any) -> bytes:
