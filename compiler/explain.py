@@ -69,6 +69,8 @@ def explain(
                 written.bytes,
                 now.prepared,
                 node.loc,
+                at.rule,
+                at.refusals,
             )
         )
     passes = tuple((name, len(g.nodes), sum(flops(n) for n in g)) for name, g in history)
@@ -90,6 +92,8 @@ class _AsWritten:
     edit: str = ""
     rows: int = 0
     cells: int = 0
+    rule: str = ""
+    refusals: tuple[tuple[str, str], ...] = ()
 
 
 def _fused(history: Sequence[tuple[str, Graph]], data: Sequence[Any] | None) -> dict[str, _AsWritten]:
@@ -100,9 +104,10 @@ def _fused(history: Sequence[tuple[str, Graph]], data: Sequence[Any] | None) -> 
     found = {}
     for term in answers(history[names.index("fuse") - 1][1], data):
         if isinstance(term.answer, Refused):
-            found[term.site] = _AsWritten("", term.answer.reason, term.answer.edit)
+            found[term.site] = _AsWritten("", term.answer.reason, term.answer.edit, refusals=term.refusals)
         else:
-            found[term.site] = _AsWritten(term.notation, "", "", term.rows, term.answer.cells)
+            cells = term.answer.cells
+            found[term.site] = _AsWritten(term.notation, "", "", term.rows, cells, term.rule, term.refusals)
     return found
 
 

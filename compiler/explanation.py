@@ -6,7 +6,7 @@ How it reads, and its JSON. `explain.py` makes it; a saved one is read and print
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from rich.console import Group
@@ -16,6 +16,7 @@ from rich.text import Text
 from plait.compiler.certificate import Certificate
 from plait.compiler.cost_analysis import CostAnalysis
 from plait.compiler.report import Report
+from plait.ir.records import ADDED
 from plait.ir.types import Loc
 
 
@@ -38,6 +39,8 @@ class Term:
         written_bytes: the same, if the rows were evaluated.
         prepared: operations done once per data set, those in JAX.
         loc: the user's line.
+        rule: that took its rows; empty where none did.
+        refusals: (rule, why it does not apply), of the rules that were asked before.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Term:
     written_bytes: int
     prepared: int
     loc: Loc | None
+    rule: str = field(default="", metadata=ADDED)
+    refusals: tuple[tuple[str, str], ...] = field(default=(), metadata=ADDED)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ class Row:                                    to_data(Row("fuse", inf, (2, 3)))
 A field may be a bool, int, float, str, None, a numpy dtype, another dataclass, `X | None`,
 `tuple[X, ...]`, `tuple[X, Y]`, `list[X]` or `dict[str, X]`; `Annotated[Any, X]` is read as X. JSON has no infinite
 number and no NaN, so these are the strings "inf", "-inf" and "nan". Both directions are strict: what does not fit its
-annotation is refused, and so is a field that is missing or that nobody knows.
+annotation is refused, and so is a field that is missing or that nobody knows. A field that a schema got after files of
+it had been written says so, ``field(default=…, metadata=ADDED)``, and may be missing.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ import numpy as np
 from plait.ir.errors import ArtifactError, InternalError
 
 T = TypeVar("T")
+
+ADDED = types.MappingProxyType({"added": True})
 
 _NOT_FINITE = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 
@@ -158,13 +161,14 @@ def _decode_record(kind: Any, data: Any, at: str) -> Any:
     if not isinstance(data, Mapping):
         _unfit(data, "object", at)
     fields = _fields(kind)
+    absent = [name for name in _added(kind) if name not in data]
     for name in fields:
-        if name not in data:
+        if name not in data and name not in absent:
             raise ArtifactError(f"{at} has no field {name!r}")
     for name in data:
         if name not in fields:
             raise ArtifactError(f"{at} has the field {_shown(name)}, which this version of plait does not know")
-    return kind(**{name: _decode(k, data[name], f"{at}.{name}") for name, k in fields.items()})
+    return kind(**{name: _decode(k, data[name], f"{at}.{name}") for name, k in fields.items() if name not in absent})
 
 
 def _decode_dtype(data: Any, at: str) -> np.dtype[Any]:
@@ -187,6 +191,12 @@ def _fields(cls: type) -> dict[str, Any]:
     """The fields of a dataclass with their types."""
     hints = typing.get_type_hints(cls, include_extras=True)
     return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+
+
+@functools.cache
+def _added(cls: type) -> frozenset[str]:
+    """Fields that earlier files of the same schema have not: they are declared with `ADDED`, and a default."""
+    return frozenset(f.name for f in dataclasses.fields(cls) if "added" in f.metadata)
 
 
 def _held(kind: Any) -> Any:
@@ -254,4 +264,4 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-__all__ = ["from_data", "number", "to_data", "without_schema"]
+__all__ = ["ADDED", "from_data", "number", "to_data", "without_schema"]

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
 from plait.runtime.artifact.load import Saved
 from plait.runtime.compiled import CompiledModel
+from plait.runtime.random_values import random_values
 from plait.runtime.start import RADIUS
 
 STARTS = 20  # random points at which value and gradient are evaluated
@@ -134,18 +134,9 @@ def _latents(compiled: CompiledModel) -> set[str]:
     }
 
 
-def random_values(compiled: CompiledModel, seed: int) -> dict[str, Any]:
-    """Of the unconstrained space, or where there is none of the prior."""
-    if compiled.has_log_density:
-        z = np.random.default_rng(seed).uniform(-RADIUS, RADIUS, compiled.dim)
-        return compiled.constrain(z.astype(compiled.dtype))
-    drawn = compiled.sample(jax.random.key(seed))
-    return {name: drawn[name] for name in compiled.shapes}
-
-
 def _shown(found: object) -> Text:
     first, *rest = str(found).split("\n")
     return Text.assemble((first, "bold red"), *(f"\n{line}" for line in rest))
 
 
-__all__ = ["Look", "random_values"]
+__all__ = ["Look"]

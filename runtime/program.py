@@ -28,7 +28,7 @@ from plait.compiler.parts import passes_of
 from plait.compiler.passes import PIPELINE, run_passes
 from plait.compiler.variants import unobserved, unscaled
 from plait.ir.errors import InternalError, ValueNamesError
-from plait.ir.graph import Graph, Op
+from plait.ir.graph import Graph, Op, Role
 from plait.ir.ops import Input, Param, Value, inputs
 from plait.ir.parts import WHOLE, Part
 from plait.ir.types import ArrayType
@@ -36,6 +36,7 @@ from plait.runtime import param_values
 from plait.runtime.describe import describe
 from plait.runtime.description import Description
 from plait.runtime.functions import BATCH
+from plait.runtime.stage_graph import TRACED, StageGraph
 from plait.runtime.start import find_start
 from plait.runtime.tempered import Density, Tempered
 
@@ -79,6 +80,17 @@ class Program:
     def model_json(self) -> Mapping[str, Any]:
         """The JSON form of the model graph, the sites that loops made as one each."""
         return self.model.to_json()
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the lines that it names are in files that are here."""
+        return True
+
+    @property
+    def stages(self) -> tuple[StageGraph, ...]:
+        """The graph after each pass, with a sentence on what the pass does."""
+        told = {p.name: p.sentence for p in PIPELINE}
+        return tuple(StageGraph(name, told.get(name, TRACED), graph.to_json()) for name, graph in self.history)
 
     @property
     def density_graph(self) -> Graph:
@@ -164,6 +176,14 @@ class Program:
     def log_density_and_grad(self) -> Jitted:
         """Of (known, params, z); the gradient is with respect to z."""
         return jax.jit(value_and_grad(self.density))
+
+    @cached_property
+    def jacobians(self) -> Jitted:
+        """Of (known, params, z): the log-det-Jacobian of each latent's bijector, summed."""
+        density = self.lowered.log_density
+        assert density is not None
+        jacobians = replace(density, results=self.density_graph.named(Role.JACOBIAN))
+        return jax.jit(lambda known, params, z: jacobians(known, params, (z,)))
 
     @cached_property
     def hessian(self) -> Jitted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 from numpyro.distributions import biject_to
 
 from plait.compiler import jax_compat as compat
+from plait.compiler.scopes import scope_of
 from plait.ir.errors import InternalError, ModelError
 from plait.ir.fused import Fused
 from plait.ir.graph import Graph, Node, Op, Role
@@ -39,6 +41,7 @@ from plait.ir.ops import (
     Sums,
     Value,
 )  # fmt: skip
+from plait.ir.owners import owners
 from plait.ir.spec import rebuild
 
 Rule = Callable[[Any, Sequence[Any]], Any]
@@ -49,25 +52,29 @@ def evaluate(
     given: Mapping[Node, Any],
     wanted: Iterable[Node],
     rules: Mapping[type[Op], Rule] | None = None,
+    sites: Mapping[Node, str] | None = None,
 ) -> list[Any]:
-    """Computes nodes of a graph.
+    """Computes nodes of a graph, each in the scope of its site.
 
     Args:
         graph: in order.
         given: values of nodes; what only they need is not computed.
         wanted: the nodes to compute.
         rules: what ops compute, default `RULES`.
+        sites: whose nodes are, default `owners`.
 
     Returns:
         The values of `wanted`.
     """
     rules = RULES if rules is None else rules
+    sites = owners(graph) if sites is None else sites
     wanted = list(wanted)
     env = dict(given)
     needed = _needed(wanted, env)
     for node in graph:
         if node in needed:
-            env[node] = _computed(rules, node, [env[a] for a in _sources(node)])
+            with jax.named_scope(scope_of(sites[node])) if node in sites else nullcontext():
+                env[node] = _computed(rules, node, [env[a] for a in _sources(node)])
     return [env[node] for node in wanted]
 
 

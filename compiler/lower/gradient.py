@@ -24,9 +24,10 @@ from jax.extend.core import jaxpr_as_fun
 from plait.compiler import jax_compat as compat
 from plait.compiler.importer import Builder
 from plait.compiler.lower.evaluate import evaluate
+from plait.compiler.scopes import site_of
 from plait.ir.graph import Graph, Node, Output, Role, make, renamed_outputs, with_outputs
 from plait.ir.ops import Apply, Const, Input, Item, Sums, array_type, from_aval
-from plait.ir.types import ArrayType, Shape
+from plait.ir.types import ArrayType, Loc, Shape
 
 # Entries of a sum, measured. XLA's CPU compiler puts a shorter one into the loop that reads it; one loop adds the
 # entries up one after the other, where a loop of their own does so by halves: float32 would lose digits.
@@ -47,13 +48,14 @@ def value_and_grad(density: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     def call(known: Sequence[Any], params: Sequence[Any], z: Any) -> tuple[Any, Any]:
         arguments = (known, params, z)
         closed = jax.make_jaxpr(jax.value_and_grad(density, argnums=2))(*arguments)
-        written = imported(closed)
+        builder = _Scoped()
+        written = imported(closed, builder)
         graph = join_sums(written)
         if graph is written:
             value, gradient = jaxpr_as_fun(closed)(*jax.tree.leaves(arguments))
             return value, gradient
         given = dict(zip(graph.of(Input), jax.tree.leaves(arguments), strict=True))
-        value, gradient = evaluate(graph, given, graph.named(Role.RESULT).values())
+        value, gradient = evaluate(graph, given, graph.named(Role.RESULT).values(), sites=builder.sites_in(graph))
         return value, gradient
 
     return call
@@ -129,9 +131,32 @@ def join_sums(graph: Graph) -> Graph:
     return with_outputs(nodes, renamed_outputs(graph, env))
 
 
-def imported(closed: Any) -> Graph:
+class _Scoped(Builder):
+    """A builder that remembers in which site's scope an equation was traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._site: str | None = None
+        self._sites: dict[int, str] = {}
+
+    def sites_in(self, graph: Graph) -> dict[Node, str]:
+        """Whose each node of a graph is that was made of this one's; a rewritten node keeps its op."""
+        return {node: self._sites[id(node.op)] for node in graph if id(node.op) in self._sites}
+
+    def _equation(self, eqn: Any, args: list[Node], loc: Loc | None) -> list[Node]:
+        around, n = self._site, len(self.nodes)
+        self._site = site_of(str(eqn.source_info.name_stack)) or around
+        found = super()._equation(eqn, args, loc)
+        if self._site is not None:
+            for node in self.nodes[n:]:
+                self._sites.setdefault(id(node.op), self._site)
+        self._site = around
+        return found
+
+
+def imported(closed: Any, builder: Builder | None = None) -> Graph:
     """The graph of a closed jaxpr."""
-    builder = Builder()
+    builder = Builder() if builder is None else builder
     inputs = [Input(str(i), Input.BODY, from_aval(v.aval)) for i, v in enumerate(closed.jaxpr.invars)]
     results = builder.inline(closed, [builder.add(op) for op in inputs])
     return with_outputs(builder.nodes, [Output(Role.RESULT, str(i), node) for i, node in enumerate(results)])

@@ -48,12 +48,16 @@ class Answer:
         answer: of the rules. Latents, whose rows are all different, have none.
         rows: how many the user wrote, in the term or in a sum inside of it.
         notation: what is evaluated, in the field's notation, with the model's names.
+        rule: that took it; empty where none did.
+        refusals: (rule, why it does not apply), of those that were asked before.
     """
 
     site: str
     answer: Fusion | Refused
     rows: int = 0
     notation: str = ""
+    rule: str = ""
+    refusals: tuple[tuple[str, str], ...] = ()
 
 
 def fuse(graph: Graph, data: Sequence[Any] | None) -> Graph:
@@ -111,24 +115,29 @@ def _answer(scope: Scope, node: Node) -> Answer:
         return Answer(node.op.site, term)
     if term.value not in scope.known:
         return Answer(node.op.site, Refused("what it observes depends on latents"), term.n)
-    answer = _first(scope, term)
+    answer, rule, refusals = _first(scope, term)
     if isinstance(answer, Refused):
-        return Answer(node.op.site, answer, term.n)
+        return Answer(node.op.site, answer, term.n, refusals=refusals)
     shown = expressions(Graph(tuple(scope.builder.nodes)), {})
     weighted = ",  rows weighted" if term.weight is not None else ""
     notation = answer.notation.format(*(shown[n] for n in answer.named))
-    return Answer(node.op.site, answer, answer.rows or term.n, notation + weighted)
+    return Answer(node.op.site, answer, answer.rows or term.n, notation + weighted, rule, refusals)
 
 
-def _first(scope: Scope, term: Term) -> Fusion | Refused:
-    """The answer of the first rule that applies, or the reason of the first that does not."""
-    refused: Refused | None = None
+def _first(scope: Scope, term: Term) -> tuple[Fusion | Refused, str, tuple[tuple[str, str], ...]]:
+    """The answer of the first rule that applies, or the reason of the first that does not; its name; who refused."""
+    refused: dict[str, Refused] = {}
     for rule in (rule for classes, rule in RULES if term.cls in classes):
         answer = rule(scope, term)
         if isinstance(answer, Fusion):
-            return answer
-        refused = refused or answer
-    return refused or Refused(f"no sufficient statistics are known for {term.cls.__name__}")
+            return answer, rule.__name__, _reasons(refused)
+        refused[rule.__name__] = answer
+    none = Refused(f"no sufficient statistics are known for {term.cls.__name__}")
+    return next(iter(refused.values()), none), "", _reasons(refused)
+
+
+def _reasons(refused: Mapping[str, Refused]) -> tuple[tuple[str, str], ...]:
+    return tuple((rule, answer.reason) for rule, answer in refused.items())
 
 
 __all__ = ["Answer", "answers", "fuse"]

@@ -30,6 +30,11 @@ class Pass:
     optional: bool = True
     reads_data: bool = False
 
+    @property
+    def sentence(self) -> str:
+        """What it does, with before ⇒ after."""
+        return (self.run.__doc__ or "").partition("\n\n")[0].replace("``", "").strip()
+
 
 def run_passes(
     graph: Graph,

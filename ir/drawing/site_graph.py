@@ -105,6 +105,13 @@ def name_of(node: Json) -> str:
     return str(node["site"]["name"] if "site" in node else node["name"] or node["id"])
 
 
+def key_of(node: Json, prefix: str) -> str:
+    """The key of a node in a picture: of a site its name, of data ``"y (data)"``; `prefix` is of the bodies around."""
+    if node["kind"] == "data":
+        return f"{name_of(node)} (data)"
+    return name_of(node) if node["kind"] in SITES else prefix + str(node["id"])
+
+
 @dataclass(frozen=True)
 class _Walk:
     """The walk through a graph and the graphs inside it.
@@ -141,10 +148,7 @@ class _Walk:
         return sources
 
     def _shown(self, node: Json, above: Keys, around: tuple[Frame, ...], prefix: str) -> str:
-        if node["kind"] == "data":
-            key = f"{name_of(node)} (data)"
-        else:
-            key = name_of(node) if node["kind"] in SITES else prefix + node["id"]
+        key = key_of(node, prefix)
         if key not in self.drawn:
             plates = node.get("site", {}).get("plates", ())
             self.drawn.add_node(key, shown=Shown(node, (*around, *(Frame(PlateFrame(**p)) for p in plates))))
@@ -209,4 +213,4 @@ def _union(keys: Iterable[Keys]) -> Keys:
     return frozenset().union(*keys)
 
 
-__all__ = ["DrawnSite", "Frame", "Shown", "flow", "name_of", "site_graph"]
+__all__ = ["DrawnSite", "Frame", "Shown", "flow", "key_of", "name_of", "site_graph"]

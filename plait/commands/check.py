@@ -14,10 +14,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from plait.finite import Look, random_values
+from plait.finite import Look
 from plait.model_file import ModelFile, read_data
 from plait.options import Cache, Data, Debug, DtypeOption, Float64, Target, Without
 from plait.runtime.compiled import CompiledModel
+from plait.runtime.random_values import random_values
 from plait.session import session, warn, with_fixed_params
 
 PASS_BREAKS, NOT_FINITE = 1, 3  # exit codes

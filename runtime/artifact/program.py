@@ -26,6 +26,7 @@ from plait.runtime.artifact.refused_derivatives import without_derivative
 from plait.runtime.description import Description
 from plait.runtime.functions import BATCH
 from plait.runtime.params import packed, refuse_not_allowed, unpacked
+from plait.runtime.stage_graph import LAST, TRACED, StageGraph
 from plait.runtime.start import find_start
 from plait.runtime.tempered import Density as Both
 from plait.runtime.tempered import Tempered
@@ -64,6 +65,17 @@ class LoadedProgram:
         graphs = self.saved.graphs
         found: Mapping[str, Any] = graphs.get("rolled", graphs["traced"])
         return found
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the lines that it names are in files that are here."""
+        return False
+
+    @property
+    def stages(self) -> tuple[StageGraph, ...]:
+        """The graphs that the file has: as traced, and after the last pass."""
+        graphs, last = self.saved.graphs, self.saved.explanation.passes[-1][0]
+        return StageGraph("trace", TRACED, graphs["traced"]), StageGraph(last, LAST, graphs["density"])
 
     @property
     def _record(self) -> ProgramRecord:
@@ -172,6 +184,10 @@ class LoadedProgram:
     def log_density_and_grad(self) -> Jitted:
         """Of (known, params, z)."""
         return jax.jit(self.density.log_density_and_grad)
+
+    def jacobians(self, known: Arrays, params: Arrays, z: Any) -> dict[str, Any]:
+        """Of (known, params, z): none, as a file has their sum alone."""
+        return {}
 
     @cached_property
     def hessian(self) -> Jitted:

@@ -1,0 +1,118 @@
+"""What each term is at a point, and what is first infinite or NaN there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from plait.ir.errors import ArtifactError
+from plait.ir.records import number
+from plait.runtime.compiled import CompiledModel
+from plait.runtime.explore.stages import Source
+from plait.runtime.random_values import random_values, random_vector
+from plait.runtime.start import RADIUS
+
+MOST_VALUES = 200  # of a site that are shown
+
+
+def points(compiled: CompiledModel, source: Source, at: Mapping[str, Any] | None, seed: int) -> list[dict[str, Any]]:
+    """The points that the page can show.
+
+    Args:
+        compiled: the model.
+        source: of it.
+        at: constrained values by site that the user named; those that they left out are random.
+        seed: of the random ones.
+    """
+    found = []
+    if at is not None:
+        found.append(_at_values(compiled, source, "the given values", {**random_values(compiled, seed), **at}))
+    if compiled.has_log_density:
+        z = random_vector(compiled, seed)
+        random = f"a random point of ({-RADIUS:g}, {RADIUS:g}), unconstrained (seed {seed})"
+        found.append(_at_vector(compiled, source, random, z))
+        found.append(_at_vector(compiled, source, "the origin of the unconstrained space", np.zeros_like(z)))
+    elif at is None:
+        found.append(_at_values(compiled, source, f"a prior draw (seed {seed})", random_values(compiled, seed)))
+    return found
+
+
+def _at_values(compiled: CompiledModel, source: Source, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    total = float(compiled.log_joint(values))
+    return _point(compiled, source, name, values, values, total, _terms(compiled, values))
+
+
+def _at_vector(compiled: CompiledModel, source: Source, name: str, z: Any) -> dict[str, Any]:
+    values = compiled.constrain(z)
+    terms = _terms(compiled, values) | {f"log|J| {site}": x for site, x in _jacobians(compiled, z).items()}
+    return _point(compiled, source, name, z, values, float(compiled.log_density(z)), terms)
+
+
+def _jacobians(compiled: CompiledModel, z: Any) -> dict[str, Any]:
+    """By site; of a saved model nothing, as it has their sum alone."""
+    found: dict[str, Any] = compiled._program.jacobians(compiled._density_known, compiled._given(None), z)
+    return found
+
+
+def _terms(compiled: CompiledModel, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Each site's term, of a family that a loop made all of them as one."""
+    of_sites = {name: np.asarray(x) for name, x in compiled.log_prob_terms(values).items()}
+    found: dict[str, np.ndarray] = {}
+    family_of = {member: family for family, members in compiled.families.items() for member in members}
+    for name, x in of_sites.items():
+        family = family_of.get(name, name)
+        found[family] = np.stack([found[family], x]).sum(0) if family in found else x
+    return found
+
+
+def _point(
+    compiled: CompiledModel,
+    source: Source,
+    name: str,
+    at: Any,
+    values: Mapping[str, Any],
+    total: float,
+    terms: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "total": number(total),
+        "values": {site: _shown(x) for site, x in values.items()},
+        "terms": {site: number(float(np.sum(x))) for site, x in terms.items()},
+        "first": None if np.isfinite(total) else _first(compiled, source, at, values),
+    }
+
+
+def _shown(x: Any) -> Any:
+    """Numbers in lists, as JSON can hold them; of a large array its shape."""
+    x = np.asarray(x)
+    if x.size > MOST_VALUES:
+        return f"{x.dtype} of shape {x.shape}"
+    if x.ndim:
+        return [_shown(row) for row in x]
+    return number(float(x)) if x.dtype.kind == "f" else x.item()
+
+
+def _first(compiled: CompiledModel, source: Source, at: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The first site whose term is not finite, with its plates' indices; why, where there are graphs to look into."""
+    try:
+        found = compiled.find_nonfinite(at)
+    except ArtifactError:
+        found = None  # a saved model: its terms say which site it is
+    if found is not None:
+        where = {"site": found.site or None, "where": found.place, "line": source.line(found.loc)}
+        return where | {"sentence": str(found)}
+    for site, term in compiled.log_prob_terms(values).items():
+        bad = np.argwhere(~np.isfinite(term))
+        if len(bad):
+            axes = compiled.dims.get(site, ())
+            place = ", ".join(f"{axis or ''}[{i}]" for axis, i in zip(axes, bad[0], strict=False))
+            value, loc = np.asarray(term)[tuple(bad[0])], compiled._about.lines.get(site)
+            said = f"log probability of {site!r}" + (f" at {place}" if place else "") + f" is {value}"
+            return {"site": site, "where": place, "line": source.line(loc), "sentence": said}
+    return {"site": None, "where": "", "line": None, "sentence": "every site's term is finite, and their sum is not"}
+
+
+__all__ = ["points"]
