@@ -25,15 +25,16 @@ from .runtime.compile_elbo import elbo
 from .runtime.compiled import CompiledModel
 from .runtime.draws import Draws
 from .runtime.elbo import Elbo
+from .runtime.explore.explore import explore
 from .runtime.load import load
 from .runtime.summary import diagnose, summary
 
 __version__: str
 
 __all__ = [
-    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError", "Draws",
-    "DrawingError", "Elbo",
-    "InternalError", "MissingExtraError", "ModelError", "OptionError", "PassError", "PlaitError", "ValueNamesError",
-    "compile", "deterministic", "diagnose", "elbo", "factor", "get_mask", "handlers", "load", "module", "param",
-    "plate", "plate_stack", "random_module", "sample", "samplers", "subsample", "summary", "to_arviz",
+    "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError",
+    "DrawingError", "Draws", "Elbo", "InternalError", "MissingExtraError", "ModelError", "OptionError", "PassError",
+    "PlaitError", "ValueNamesError", "compile", "deterministic", "diagnose", "elbo", "explore", "factor", "get_mask",
+    "handlers", "load", "module", "param", "plate", "plate_stack", "random_module", "sample", "samplers", "subsample",
+    "summary", "to_arviz",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import plait
 COMMANDS = {
     "sample": "Draw from a model's posterior, by default with NUTS.",
     "explain": "Print what is evaluated, term by term, with its cost.",
-    "explore": "Write a page that shows a model: source, graph, every pass, terms, compiled code.",
+    "explore": "Write a page that shows source, graphs, passes, terms and code.",
     "draw": "Draw a model: its sites, plates as boxes, observed sites shaded.",
     "show": "Print a model's graph, as text, DOT or JSON.",
     "check": "Prove every pass, and find what is not finite.",

@@ -253,38 +253,6 @@ class CompiledModel(Stages):
         model, supports = self._program.model_json, self._about.allowed
         return draw(model, path, detail=detail, shapes=shapes, format=format, supports=supports)
 
-    def explore(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        at: Mapping[str, Any] | None = None,
-        seed: int = 0,
-        source: str | os.PathLike[str] | None = None,
-        progress: bool | OnProgress = True,
-    ) -> Path:
-        """Writes a page of HTML that shows the model: source, graphs after every pass, terms, compiled code.
-
-        The page needs no network and no other file. It has the model's source and names in it; the data are not.
-
-        Args:
-            path: of the page, which is replaced in one step.
-            at: constrained values by site to look at, beside a random point; those that it leaves out are random.
-            seed: of random points.
-            source: the model's file; by default the one that it was traced from, and of a saved model none.
-            progress: as for samplers.
-
-        Returns:
-            The path.
-
-        Raises:
-            ModelError: a param has no value; `with_params` gives it one.
-            ValueNamesError: `at` has an unknown or misshaped value.
-            OSError: a file can't be read or written; what was there before stays.
-        """
-        from plait.runtime.explore.explore import explore
-
-        return explore(self, path, at=at, seed=seed, source=source, progress=progress)
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
 

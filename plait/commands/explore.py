@@ -34,9 +34,9 @@ def explore(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Write a page that shows a model: source, graph, every pass, terms, compiled code.
+    """Write a page that shows source, graphs, passes, terms and code.
 
-    One file of HTML that needs no network.
+    One file of HTML, which needs no network: it has the model's source in it, and no data.
     """
     with session(target, float64, dtype, debug, cache) as on:
         from plait.runtime.explore.explore import explore as write
