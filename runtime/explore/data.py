@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from plait.runtime.explore.stages import Source, code_stages, graph_stages
 from plait.runtime.progress import OnProgress, Progress
 
 SCHEMA = "plait.explorer/1"
+MOST_COMPILED = 1500  # nodes
 
 
 def page_data(
@@ -43,10 +45,11 @@ def page_data(
     graphs = list(graph_stages(compiled._program.stages, source, operations, about.allowed))
     report(Progress("compile", 1, 4))
     code = list(code_stages(compiled.lower(function), function, lines))
-    report(Progress("points", 2, 4))
-    at_points = points(compiled, source, at, seed)
-    report(Progress("Hessian", 3, 4))
-    pattern, no_pattern, coupling = hessian(compiled, seed)
+    with _without_xla(graphs[-1]["nodes"]):
+        report(Progress("points", 2, 4))
+        at_points = points(compiled, source, at, seed)
+        report(Progress("Hessian", 3, 4))
+        pattern, no_pattern, coupling = hessian(compiled, seed)
     report(Progress("page", 4, 4))
     return {
         "schema": SCHEMA,
@@ -67,6 +70,11 @@ def page_data(
         "no_hessian": no_pattern,
         "coupling": coupling,
     }
+
+
+def _without_xla(nodes: int) -> AbstractContextManager[None]:
+    """Evaluates a large graph op by op: XLA takes minutes for functions that are called once or twice."""
+    return jax.disable_jit() if nodes > MOST_COMPILED else nullcontext()
 
 
 def _sites(compiled: CompiledModel, source: Source) -> dict[str, Any]:

@@ -28,43 +28,27 @@ def points(compiled: CompiledModel, source: Source, at: Mapping[str, Any] | None
     """
     found = []
     if at is not None:
-        found.append(_at_values(compiled, source, "the given values", {**random_values(compiled, seed), **at}))
+        values = {**random_values(compiled, seed), **at}
+        total, terms = compiled.log_joint(values), compiled.log_prob_terms(values)
+        found.append(_point(compiled, source, "the given values", values, values, total, terms))
     if compiled.has_log_density:
         z = random_vector(compiled, seed)
         random = f"a random point of ({-RADIUS:g}, {RADIUS:g}), unconstrained (seed {seed})"
-        found.append(_at_vector(compiled, source, random, z))
-        found.append(_at_vector(compiled, source, "the origin of the unconstrained space", np.zeros_like(z)))
+        for name, point in ((random, z), ("the origin of the unconstrained space", np.zeros_like(z))):
+            found.append(_point(compiled, source, name, point, *_at_vector(compiled, point)))
     elif at is None:
-        found.append(_at_values(compiled, source, f"a prior draw (seed {seed})", random_values(compiled, seed)))
+        values = random_values(compiled, seed)
+        total, terms = compiled.log_joint(values), compiled.log_prob_terms(values)
+        found.append(_point(compiled, source, f"a prior draw (seed {seed})", values, values, total, terms))
     return found
 
 
-def _at_values(compiled: CompiledModel, source: Source, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    total = float(compiled.log_joint(values))
-    return _point(compiled, source, name, values, values, total, _terms(compiled, values))
-
-
-def _at_vector(compiled: CompiledModel, source: Source, name: str, z: Any) -> dict[str, Any]:
+def _at_vector(compiled: CompiledModel, z: Any) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Values, log density and terms, the Jacobians among them; of a saved model these are not known one by one."""
     values = compiled.constrain(z)
-    terms = _terms(compiled, values) | {f"log|J| {site}": x for site, x in _jacobians(compiled, z).items()}
-    return _point(compiled, source, name, z, values, float(compiled.log_density(z)), terms)
-
-
-def _jacobians(compiled: CompiledModel, z: Any) -> dict[str, Any]:
-    """By site; of a saved model nothing, as it has their sum alone."""
-    found: dict[str, Any] = compiled._program.jacobians(compiled._density_known, compiled._given(None), z)
-    return found
-
-
-def _terms(compiled: CompiledModel, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Each site's term, of a family that a loop made all of them as one."""
-    of_sites = {name: np.asarray(x) for name, x in compiled.log_prob_terms(values).items()}
-    found: dict[str, np.ndarray] = {}
-    family_of = {member: family for family, members in compiled.families.items() for member in members}
-    for name, x in of_sites.items():
-        family = family_of.get(name, name)
-        found[family] = np.stack([found[family], x]).sum(0) if family in found else x
-    return found
+    jacobians = compiled._program.jacobians(compiled._density_known, compiled._given(None), z)
+    terms = {**compiled.log_prob_terms(values), **{f"log|J| {site}": x for site, x in jacobians.items()}}
+    return values, compiled.log_density(z), terms
 
 
 def _point(
@@ -73,14 +57,19 @@ def _point(
     name: str,
     at: Any,
     values: Mapping[str, Any],
-    total: float,
+    total: Any,
     terms: Mapping[str, Any],
 ) -> dict[str, Any]:
+    family_of = {member: family for family, members in compiled.families.items() for member in members}
+    sums: dict[str, float] = {}
+    for site, x in terms.items():
+        family = family_of.get(site, site)
+        sums[family] = sums.get(family, 0.0) + float(np.sum(x))
     return {
         "name": name,
-        "total": number(total),
+        "total": number(float(total)),
         "values": {site: _shown(x) for site, x in values.items()},
-        "terms": {site: number(float(np.sum(x))) for site, x in terms.items()},
+        "terms": {site: number(x) for site, x in sums.items()},
         "first": None if np.isfinite(total) else _first(compiled, source, at, values),
     }
 
