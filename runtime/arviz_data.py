@@ -14,12 +14,12 @@ import jax
 import numpy as np
 
 from plait.ir.errors import ModelError, ValueNamesError
+from plait.ir.names import unknown_names
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.description import Dims
 from plait.runtime.draws import Draws
 from plait.runtime.extras import optional
 from plait.runtime.given import one_key
-from plait.runtime.names import unknown_names
 
 Values = Mapping[str, np.ndarray]
 

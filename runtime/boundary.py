@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.compiler.members import Stack, expected_shapes, stacked
+from plait.ir.names import unknown_names
 from plait.ir.types import Shape
 from plait.runtime.description import Description
 from plait.runtime.given import in_dtype
-from plait.runtime.names import leading_axes, ordered_values, require_clear_families, require_dict, unknown_names
+from plait.runtime.names import leading_axes, ordered_values, require_clear_families, require_dict
 
 
 def latent_values(

@@ -11,9 +11,9 @@ import numpy as np
 from plait.compiler.arguments import argument_leaves, canonical
 from plait.compiler.array_like import NotNumbersError, RaggedError, as_numbers
 from plait.ir.errors import BindError, DataError
+from plait.ir.names import unknown_names
 from plait.ir.types import ArrayType
 from plait.runtime.description import DataSchema
-from plait.runtime.names import unknown_names
 
 FEWEST_ROWS = 2  # of data whose number of rows may change; code for one row is other code
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from plait.compiler.members import member_shapes
 from plait.ir.errors import OptionError
+from plait.ir.names import unknown_names
 from plait.ir.parts import JACOBIAN, LIKELIHOOD, PRIOR, WHOLE, Part
 from plait.ir.types import Shape
 from plait.runtime.bound import Bound
-from plait.runtime.names import unknown_names
 from plait.runtime.params import packed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from plait.compiler.members import Stack
-from plait.ir.errors import PlaitError, ValueNamesError
+from plait.ir.errors import ValueNamesError
+from plait.ir.names import listed, unknown_names
 from plait.ir.types import Loc, Shape, Slot
 from plait.runtime.given import numbers
 
@@ -62,17 +62,6 @@ def require_clear_families(given: Collection[str], known: Collection[str], famil
             raise ValueNamesError(f"{min(twice)!r} is given twice: by its own name, and as a part of {name!r}")
 
 
-def unknown_names(
-    given: Collection[str], known: Sequence[str], what: str, error: type[PlaitError] = ValueNamesError
-) -> None:
-    """Raises `error` where `given` has a name that is not `known`, with the nearest one."""
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise error(f"there is no {what} {name!r}{hint} (there are: {_listed(known)})")
-
-
 def ordered_values(
     values: Mapping[str, Any],
     expected: Mapping[str, Shape],
@@ -96,7 +85,7 @@ def ordered_values(
     unknown_names(values.keys(), list(expected), what)
     missing = [name for name in expected if values.get(name) is None]
     if missing:
-        raise ValueNamesError(f"no value for {what} {_listed(missing)} (expected: {_listed(list(expected))})")
+        raise ValueNamesError(f"no value for {what} {listed(missing)} (expected: {listed(list(expected))})")
     arrays = []
     for name, shape in expected.items():
         arrays.append(numbers(values[name], f"the value of {what} {name!r}", partial(line_of, name)))
@@ -115,8 +104,3 @@ def leading_axes(values: Mapping[str, Any], shapes: Mapping[str, Shape], what: s
             got = numbers(values[name], f"the value of {what} {name!r}").shape
             return tuple(got[: max(len(got) - len(shape), 0)])
     return ()
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [repr(n) for n in names[:12]]
-    return ", ".join(shown) + (f", … ({len(names)} in all)" if len(names) > 12 else "") or "none"

@@ -15,10 +15,11 @@ from plait.compiler.jax_compat import is_tracer
 from plait.compiler.lower.evaluate import evaluate
 from plait.ir.errors import ModelError, PlaitError, SiteTypeError
 from plait.ir.graph import Graph, ancestors
+from plait.ir.names import unknown_names
 from plait.ir.ops import Input, Param, Sample, inputs
 from plait.ir.spec import rebuild
 from plait.runtime.description import ParamSites
-from plait.runtime.names import require_dict, unknown_names
+from plait.runtime.names import require_dict
 from plait.runtime.params import refuse_not_allowed
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from plait.compiler.refused_data import shown
 from plait.ir.errors import PlaitError, ValueNamesError
+from plait.ir.names import unknown_names
 from plait.runtime.description import ParamArray, ParamSites
 from plait.runtime.given import in_dtype, numbers
-from plait.runtime.names import require_dict, unknown_names
+from plait.runtime.names import require_dict
 
 
 def packed(sites: ParamSites, arrays: Sequence[Any]) -> dict[str, Any]:

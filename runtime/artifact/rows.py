@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from plait.ir.errors import ArtifactError, OptionError, PlaitError
+from plait.ir.names import unknown_names
 from plait.runtime.bound import Bound
 from plait.runtime.data import FEWEST_ROWS
-from plait.runtime.names import unknown_names
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 

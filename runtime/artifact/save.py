@@ -12,6 +12,7 @@ from plait.compiler.jax_compat import UndecidedSizeError, is_tracer
 from plait.ir.drawing.drawing import draw
 from plait.ir.errors import ArtifactError, OptionError
 from plait.ir.graph import Graph
+from plait.ir.names import unknown_names
 from plait.ir.records import to_data
 from plait.ir.sites import site_lines
 from plait.ir.text import to_text
@@ -33,7 +34,6 @@ from plait.runtime.artifact.programs import Saving, counterpart, has_statistics,
 from plait.runtime.artifact.recording import manifest_of, plain, program_record
 from plait.runtime.artifact.rows import OtherRowsError, at_numbers, fewest_rows, number_of_rows, numbers_of_rows
 from plait.runtime.bound import Bound
-from plait.runtime.names import unknown_names
 from plait.runtime.program import Program
 from plait.runtime.progress import OnProgress, Progress
 
