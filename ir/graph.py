@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +13,7 @@ import networkx as nx
 from plait.ir.drawing.drawing import Drawing, draw
 from plait.ir.errors import InternalError
 from plait.ir.graph_json import to_json
+from plait.ir.semantics import semantic_hash
 from plait.ir.text import to_text
 from plait.ir.types import Loc, Type
 
@@ -84,6 +85,10 @@ class Op:
             words: how the arguments read, without the axes that broadcasting gave them.
         """
         return {}
+
+    def meaning(self, args: Sequence[str]) -> tuple[Any, ...]:
+        """All that decides the op's value, for hashing: its class, its parameters, and the hashes of its arguments."""
+        return (type(self), *(getattr(self, field.name) for field in fields(self)), *args)
 
     def text(self, names: list[str]) -> str:
         """The op with its arguments' names, as the text form prints it."""
@@ -212,6 +217,16 @@ class Graph:
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
+
+    def semantic_hash(self) -> str:
+        """Equal where two graphs say the same density, as hexadecimal digits; `plait.diff` says where they differ.
+
+        It does not depend on lines, on the names of Python variables, on the order of independent sites, on code that
+        nobody reads or that is written twice, on deterministic sites, and on the order of the flat vector. It does on
+        the names of sites and data, on distributions, plates, masks, scales, what is observed, constants, shapes and
+        dtypes. Equal formulas that are written in other ways (``a + b``, ``b + a``) count as different.
+        """
+        return semantic_hash(self)
 
     def __str__(self) -> str:
         return to_text(self)

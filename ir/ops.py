@@ -19,7 +19,7 @@ import numpy as np
 from plait.ir.errors import InternalError
 from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.records import number, to_data
-from plait.ir.spec import Part, Spec, family, spec_text, unexpanded
+from plait.ir.spec import Part, Spec, family, filled, spec_text, unexpanded
 from plait.ir.text import without_addresses
 from plait.ir.types import ArrayType, Members, PlateFrame, Shape, TupleType, Type
 
@@ -178,6 +178,13 @@ class Site(Op):
     def extra(self, name: str, args: Sequence[Any]) -> Any | None:
         """The argument of that name, or None where the site has none."""
         return args[self.n_leaves + self.extras.index(name)] if name in self.extras else None
+
+    def meaning(self, args: Sequence[str]) -> tuple[Any, ...]:
+        """Each leaf in its place in the distribution, so that it does not count how many there are or in what order."""
+        dist = filled(self.dist, self.leaves(args))
+        extras = sorted(zip(self.extras, args[self.n_leaves :], strict=True))
+        plates = sorted(self.plates, key=lambda p: p.dim)
+        return (self.mnemonic, self.name, dist, self.event_ndim, plates, extras, self.type, self.drawn, self.members)
 
     def facts(self, ids: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
         given = {name: self.extra(name, ids) for name in (Site.OBS, Site.MASK, Site.SCALE)}

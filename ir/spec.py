@@ -24,6 +24,7 @@ from numpyro.distributions import Distribution, constraints
 from numpyro.distributions.transforms import Transform
 from numpyro.distributions.util import lazy_property
 
+from plait.ir.contents import closure_values
 from plait.ir.errors import ModelError
 from plait.ir.text import without_addresses
 
@@ -202,6 +203,23 @@ def rebuild(part: Part, leaves: Sequence[Any]) -> Any:
             if issubclass(cls, Distribution):
                 obj.__dict__["_validate_args"] = False
             return obj
+
+
+def filled(part: Part, values: Sequence[Any]) -> Part:
+    """The part with `values` as static ones in its leaves."""
+    match part:
+        case Leaf(index):
+            return Static(values[index])
+        case Static():
+            return part
+        case Seq(cls, items):
+            return Seq(cls, tuple(filled(item, values) for item in items))
+        case Map(cls, pairs):
+            return Map(cls, tuple((key, filled(item, values)) for key, item in pairs))
+        case Closure(code, cells):
+            return Closure(code, tuple(filled(cell, values) for cell in cells))
+        case Spec(cls, fields):
+            return Spec(cls, tuple((name, filled(item, values)) for name, item in fields))
 
 
 def spec_text(part: Part, names: Sequence[str]) -> str:
@@ -397,14 +415,3 @@ def _with_cells(function: Any, cells: Sequence[Any]) -> Any:
     )
     copy.__kwdefaults__, copy.__qualname__ = function.__kwdefaults__, function.__qualname__
     return copy
-
-
-def closure_values(function: Any) -> list[Any]:
-    """What a function closes over, looked up without calling it."""
-    found = []
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # a cell that is still empty
-            continue
-    return found

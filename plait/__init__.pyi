@@ -23,6 +23,7 @@ from .runtime.arviz_data import to_arviz
 from .runtime.compile import compile
 from .runtime.compile_elbo import elbo
 from .runtime.compiled import CompiledModel
+from .runtime.diff import diff
 from .runtime.draws import Draws
 from .runtime.elbo import Elbo
 from .runtime.explore.explore import explore
@@ -34,7 +35,7 @@ __version__: str
 __all__ = [
     "ArtifactError", "BindError", "CertificateError", "CompiledModel", "ConvergenceError", "DataError",
     "DrawingError", "Draws", "Elbo", "InternalError", "MissingExtraError", "ModelError", "OptionError", "PassError",
-    "PlaitError", "ValueNamesError", "compile", "deterministic", "diagnose", "elbo", "explore", "factor", "get_mask",
-    "handlers", "load", "module", "param", "plate", "plate_stack", "random_module", "sample", "samplers", "subsample",
-    "summary", "to_arviz",
+    "PlaitError", "ValueNamesError", "compile", "deterministic", "diagnose", "diff", "elbo", "explore", "factor",
+    "get_mask", "handlers", "load", "module", "param", "plate", "plate_stack", "random_module", "sample", "samplers",
+    "subsample", "summary", "to_arviz",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 
 from plait.compiler.loops.state import IndexTexts
 from plait.compiler.source import is_users
-from plait.ir.spec import closure_values
+from plait.ir.contents import closure_values
 
 State = dict[str, Any]  # by variable, its value as nested tuples
 
