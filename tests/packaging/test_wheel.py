@@ -1,4 +1,4 @@
-"""The wheel holds exactly the modules of the tree, with and without the links in ``plait/``.
+"""The wheel holds exactly the modules of the tree, and the explorer's page, with and without the links in ``plait/``.
 
 A subfolder that is missing from ``packages`` in pyproject.toml works in the checkout, because the links
 reach it, and is silently absent from the wheel. So the wheel is built, and compared in both directions.
@@ -51,7 +51,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def is_packaged(name: str) -> bool:
-    return name.endswith((".py", ".pyi")) or name == "py.typed"
+    return name.endswith((".py", ".pyi")) or name in ("py.typed", "page.html")
 
 
 def build_wheel(tree: Path) -> Contents:
@@ -80,7 +80,7 @@ def wheel(tree: Path) -> Contents:
 
 def test_wheel_and_tree_hold_the_same_modules(tree: Path, wheel: Contents) -> None:
     expected, found = modules_of_tree(tree), modules_of_wheel(wheel)
-    assert "plait/py.typed" in expected
+    assert {"plait/py.typed", "plait/runtime/explore/page.html"} <= expected.keys()
     absent = sorted(expected.keys() - found.keys())
     assert not absent, f"in the tree but not in the wheel (name the package in pyproject.toml): {absent}"
     foreign = sorted(found.keys() - expected.keys())
