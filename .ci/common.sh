@@ -44,6 +44,23 @@ install_recipes() {
         tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["recipes"]]')
 }
 
+# install_chromium: the browser in which pictures and the explorer's page are tested, where the machine has none.
+install_chromium() {
+    [[ -n "${PLAIT_CHROMIUM:-}" ]] || command -v chromium chromium-browser google-chrome >/dev/null && return
+    heading "Installing Chromium"
+    local as_root=()
+    ((EUID == 0)) || as_root=(sudo -n)
+    { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" apt-get install -qq -y chromium; } >/dev/null ||
+        echo "Chromium does not install: the tests that need it will say how to get it"
+}
+
+# build_page: the explorer's page from its sources, which has to be the one that is committed; and what its tests need.
+build_page() {
+    heading "Explorer: npm ci, types, build"
+    (cd explorer && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check && npm run --silent build)
+    git diff --exit-code --stat -- runtime/explore/page.html || die "runtime/explore/page.html is not what explorer/ builds"
+}
+
 run_tests() {
     heading "Tests: ${TEST_COMMAND[*]}"
     "${TEST_COMMAND[@]}"

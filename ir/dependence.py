@@ -57,12 +57,12 @@ class SiteGraph:
     @property
     def latents(self) -> tuple[str, ...]:
         """The sites that are drawn and not observed."""
-        return self._of("sample")
+        return self._of("latent")
 
     @property
     def observed(self) -> tuple[str, ...]:
         """The observed sites: ``given=g.observed`` asks about the posterior."""
-        return self._of("observe")
+        return self._of("observed")
 
     @property
     def plates(self) -> tuple[SitePlate, ...]:
@@ -199,7 +199,7 @@ class SiteGraph:
 
 
 _ALWAYS_GIVEN = ("data", "param", "factor")
-_WITH_VALUES = ("sample", "observe", "param")
+_WITH_VALUES = ("latent", "observed", "param")
 
 
 def _reached(graph: nx.Graph, sources: Iterable[str]) -> set[str]:

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, TypeVar
 
 import networkx as nx
 
+from plait.ir.dependence import SiteGraph
 from plait.ir.drawing.drawing import Drawing, draw
+from plait.ir.drawing.site_graph import site_graph
 from plait.ir.errors import InternalError
 from plait.ir.graph_json import to_json
 from plait.ir.semantics import semantic_hash
@@ -217,6 +219,10 @@ class Graph:
 
     def _repr_html_(self) -> str:
         return self.draw()._repr_html_()
+
+    def site_graph(self) -> SiteGraph:
+        """Which site depends on which: parents, Markov blankets, plates, d-separation. Of a model graph."""
+        return SiteGraph(site_graph(self.to_json()))
 
     def semantic_hash(self) -> str:
         """Equal where two graphs say the same density, as hexadecimal digits; `plait.diff` says where they differ.

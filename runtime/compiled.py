@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ import jax.numpy as jnp
 
 from plait.compiler.jax_compat import is_tracer
 from plait.compiler.members import unstacked
+from plait.ir.dependence import SiteGraph
 from plait.ir.drawing.drawing import Drawing, draw
+from plait.ir.drawing.site_graph import site_graph
 from plait.ir.errors import BindError, ModelError
 from plait.ir.types import Shape
 from plait.runtime.bound import Params
@@ -207,6 +210,11 @@ class CompiledModel(Stages):
     def graph(self) -> Graph:
         """The model graph, as traced."""
         return self._program.traced
+
+    @cached_property
+    def site_graph(self) -> SiteGraph:
+        """Which site depends on which: parents, Markov blankets, plates, d-separation. Sites of a loop are one."""
+        return SiteGraph(site_graph(self._program.model_json))
 
     @property
     def rolled_graph(self) -> Graph:

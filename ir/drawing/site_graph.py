@@ -78,8 +78,15 @@ def site_graph(data: Json) -> nx.DiGraph:
     for key, shown in drawn.nodes(data="shown"):
         plates = tuple(frame.plate for frame in shown.frames)
         drawn.nodes[key]["site"] = DrawnSite(name_of(shown.node), shown.node["kind"], plates, shown.node)
+        drawn.nodes[key]["weighted"] = _is_weighted(shown.node)
         del drawn.nodes[key]["shown"]
     return drawn
+
+
+def _is_weighted(node: Json) -> bool:
+    """Whether a latent's term is masked or scaled, so that its integral depends on what the distribution reads."""
+    site = node.get("site", {})
+    return node["kind"] == "latent" and (site["mask"] or site["scale"] or ".mask(" in node["text"]) not in (None, False)
 
 
 def flow(data: Json, shows: Callable[[Json], bool]) -> nx.DiGraph:

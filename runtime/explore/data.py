@@ -13,7 +13,6 @@ import jax
 from plait.compiler.explanation import Explanation, Term
 from plait.ir.drawing.dot import CODE, STYLES
 from plait.ir.drawing.picture import picture
-from plait.ir.drawing.site_graph import site_graph
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.explore.curvature import hessian
 from plait.runtime.explore.points import points
@@ -80,12 +79,11 @@ def _without_xla(nodes: int) -> AbstractContextManager[None]:
 def _sites(compiled: CompiledModel, source: Source) -> dict[str, Any]:
     """The sites with what they depend on, and the plates."""
     model, about = compiled._program.model_json, compiled._about
-    graph, drawn = site_graph(model), {node.id: node for node in picture(model, "sites", about.allowed).nodes}
-    sites: list[dict[str, Any]] = []
-    plates: dict[str, dict[str, Any]] = {}
-    for key, site in graph.nodes(data="site"):
+    graph, drawn = compiled.site_graph, {node.id: node for node in picture(model, "sites", about.allowed).nodes}
+    sites = []
+    for key, site in graph.digraph.nodes(data="site"):
         node = drawn[key]
-        temporal = [a for a, _, is_temporal in graph.in_edges(key, data="temporal") if is_temporal]
+        temporal = [a for a, _, is_temporal in graph.digraph.in_edges(key, data="temporal") if is_temporal]
         sites.append(
             {
                 "name": key,
@@ -96,16 +94,18 @@ def _sites(compiled: CompiledModel, source: Source) -> dict[str, Any]:
                 "line": source.line(node.loc),
                 "plates": [plate.name for plate in site.plates],
                 "members": list((site.node.get("site", {}).get("members") or {}).get("names", ())),
-                "parents": list(graph.predecessors(key)),
-                "children": list(graph.successors(key)),
+                "parents": list(graph.parents(key)),
+                "children": list(graph.children(key)),
                 "temporal": temporal,
-                "blanket": [],
+                "blanket": list(graph.markov_blanket(key)),
+                "weighted": bool(graph.digraph.nodes[key]["weighted"]),
             }
         )
-        for plate in site.plates:
-            entry = {"name": plate.name, "size": plate.size, "full_size": plate.full_size, "sites": []}
-            plates.setdefault(plate.name, entry)["sites"].append(key)
-    return {"sites": sites, "plates": list(plates.values())}
+    plates = [
+        {"name": plate.name, "size": plate.size, "full_size": plate.full_size, "sites": list(plate.sites)}
+        for plate in graph.plates
+    ]
+    return {"sites": sites, "plates": plates}
 
 
 def _term(term: Term, source: Source) -> dict[str, Any]:

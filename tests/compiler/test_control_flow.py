@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.ir.dot import site_graph
+from plait.ir.drawing.site_graph import site_graph
 from plait.ir.ops import Cond, Steps
 from tests.helpers import refused
 
@@ -213,5 +213,5 @@ def test_a_cond_is_drawn_once_with_the_edges_of_both_branches():
         y = jax.lax.cond(a > 0, lambda: plait.sample("x", N(a, 1)), lambda: plait.sample("x", N(b, 1)))
         plait.sample("z", N(y, 1), obs=0.0)
 
-    graph = site_graph(plait.compile(model).graph)
+    graph = site_graph(plait.compile(model).graph.to_json())
     assert set(graph.edges) == {("a", "x"), ("b", "x"), ("x", "z"), ("a", "z")}

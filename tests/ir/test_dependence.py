@@ -14,7 +14,6 @@ import pytest
 
 import plait
 from plait.ir.dependence import SiteGraph, SitePlate
-from plait.ir.dot import site_graph
 from plait.ir.errors import ValueNamesError
 from plait.ir.types import PlateFrame
 from tests.models import MODELS, SCAN_MODELS, some
@@ -25,7 +24,7 @@ each_model = pytest.mark.parametrize("model", CHECKED, ids=lambda model: model.n
 
 @dataclass(frozen=True)
 class Drawn:
-    kind: str = "sample"
+    kind: str = "latent"
     plates: tuple[PlateFrame, ...] = ()
 
 
@@ -35,14 +34,14 @@ def of(edges, kinds=(), temporal=(), weighted=()):
     kinds = dict(kinds)
     pairs = [edge.split() for edge in edges]
     for name in dict.fromkeys([*kinds, *itertools.chain(*pairs)]):
-        drawn.add_node(name, site=Drawn(kinds.get(name, "sample")), weighted=name in weighted)
+        drawn.add_node(name, site=Drawn(kinds.get(name, "latent")), weighted=name in weighted)
     drawn.add_edges_from(pairs)
     drawn.add_edges_from([edge.split() for edge in temporal], temporal=True)
     return SiteGraph(drawn)
 
 
 def compiled_graph(model, *args):
-    return SiteGraph(site_graph(plait.compile(model, *args).graph))
+    return plait.compile(model, *args).graph.site_graph()
 
 
 def random_dag(rng, n, p=0.4):
@@ -181,7 +180,7 @@ def test_what_is_computed_of_given_sites_is_given():
 
 
 def test_an_observed_site_counts_where_it_is_named():
-    graph = of(["a y", "b y"], {"y": "observe"})
+    graph = of(["a y", "b y"], {"y": "observed"})
     assert graph.is_d_separated("a", "b")
     assert not graph.is_d_separated("a", "b", given=graph.observed)
 
@@ -194,7 +193,7 @@ def test_a_weighted_latent_joins_its_parents():
 
 
 def test_sites_in_both_sets():
-    graph = of(["a b"], {"c": "sample"})
+    graph = of(["a b"], {"c": "latent"})
     assert not graph.is_d_separated("a", "a")
     assert graph.is_d_separated("a", "b", given="a")
     assert graph.is_d_separated("a", ())
@@ -208,7 +207,7 @@ def test_sites_in_both_sets():
 def test_separation_is_networkx_s(seed):
     rng = np.random.default_rng(seed)
     dag = random_dag(rng, int(rng.integers(3, 9)))
-    graph = with_kinds(dag, dict.fromkeys(dag, "sample"))
+    graph = with_kinds(dag, dict.fromkeys(dag, "latent"))
     for _ in range(20):
         a, b, given = random_sets(rng, list(dag))
         assert graph.is_d_separated(a, b, given) == nx.is_d_separator(dag, a, b, given), (a, b, given)
@@ -229,7 +228,7 @@ def test_what_is_separated_has_no_partial_correlation(seed, with_determinism):
     """Linear Gaussian models with factors (pseudo-observations), constants, and sums as deterministic sites."""
     rng = np.random.default_rng(seed)
     dag = random_dag(rng, n := 6)
-    choices = ["sample", "observe", "factor", "data", "param", *["deterministic"] * (4 * with_determinism)]
+    choices = ["latent", "observed", "factor", "data", "param", *["deterministic"] * (4 * with_determinism)]
     kinds = {}
     for name in dag:
         kind = str(rng.choice(choices, p=None if with_determinism else [0.5, 0.2, 0.1, 0.1, 0.1]))
@@ -266,11 +265,11 @@ def test_the_blanket_is_the_smallest_set_that_separates_a_site_from_all_others(s
     rng = np.random.default_rng(seed)
     dag = random_dag(rng, 7, p=0.35)
     kinds = {
-        name: str(rng.choice(["sample", "observe", "deterministic", "factor"], p=[0.5, 0.2, 0.2, 0.1])) for name in dag
+        name: str(rng.choice(["latent", "observed", "deterministic", "factor"], p=[0.5, 0.2, 0.2, 0.1])) for name in dag
     }
     dag.remove_edges_from([(a, b) for a, b in dag.edges if kinds[a] == "factor"])
     graph = with_kinds(dag, kinds)
-    random = [name for name in dag if kinds[name] in ("sample", "observe")]
+    random = [name for name in dag if kinds[name] in ("latent", "observed")]
     for name in random:
         others = [n for n in random if n != name]
         sets = itertools.chain.from_iterable(itertools.combinations(others, k) for k in range(len(others) + 1))
@@ -282,7 +281,7 @@ def test_the_blanket_is_the_smallest_set_that_separates_a_site_from_all_others(s
 @pytest.mark.parametrize("seed", range(10))
 def test_the_moral_graph_is_networkx_s_with_sites_on_its_nodes(seed):
     dag = random_dag(np.random.default_rng(seed), 7)
-    moral = with_kinds(dag, dict.fromkeys(dag, "sample")).moral_graph()
+    moral = with_kinds(dag, dict.fromkeys(dag, "latent")).moral_graph()
     want = {frozenset(edge) for edge in dag.edges}
     want |= {frozenset(pair) for n in dag for pair in itertools.combinations(dag.predecessors(n), 2)}
     assert {frozenset(edge) for edge in moral.edges} == want
@@ -309,7 +308,7 @@ def test_what_is_separated_in_a_scan_is_separated_in_all_of_its_steps(seed):
     pairs = list(itertools.combinations(names, 2))
     edges = [f"{a} {b}" for a, b in pairs if rng.random() < 0.15]
     temporal = [f"{a} {b}" for a in names for b in names if rng.random() < 0.1 and f"{a} {b}" not in edges]
-    graph = of(edges, dict.fromkeys(names, "sample"), temporal)
+    graph = of(edges, dict.fromkeys(names, "latent"), temporal)
     steps = unrolled(graph, 4)
     elements = lambda sites: {f"{name}:{t}" for name in sites for t in range(4)}  # noqa: E731
     for _ in range(30):
@@ -362,7 +361,7 @@ def test_a_deterministic_site_that_reads_its_own_last_step_is_given_with_the_res
 
 
 def test_the_order_passes_over_temporal_edges():
-    graph = of(["s x", "x y"], {"y": "observe"}, ["y x", "x x"])
+    graph = of(["s x", "x y"], {"y": "observed"}, ["y x", "x x"])
     assert graph.names == ("y", "s", "x")
     assert graph.topological_order() == ("s", "x", "y")
     assert "x" not in graph.markov_blanket("x")
@@ -402,7 +401,7 @@ def bound(model):
 @each_model
 def test_the_graph_of_a_model_hangs_together(model):
     with jax.enable_x64(True):
-        graph = SiteGraph(site_graph(bound(model).graph))
+        graph = bound(model).graph.site_graph()
     place = {name: i for i, name in enumerate(graph.topological_order())}
     assert place.keys() == set(graph.names)
     for name in graph.names:
@@ -422,7 +421,7 @@ def test_the_log_joint_has_no_mixed_derivative_outside_of_blankets(model):
         compiled = bound(model)
         if compiled.has_random_params:
             compiled = compiled.with_params(compiled.init_param_values(jax.random.key(0)))
-        graph = SiteGraph(site_graph(compiled.graph))
+        graph = compiled.graph.site_graph()
         z = np.random.default_rng(0).uniform(-1, 1, compiled.dim)
         values = compiled.constrain(z)
         hessian = jax.jit(jax.hessian(compiled.log_joint))(values)
@@ -436,7 +435,7 @@ def test_mixed_derivatives_fill_the_blankets_of_eight_schools():
     (model,) = [m for m in MODELS if m.name == "eight_schools_noncentered"]
     with jax.enable_x64(True):
         compiled = bound(model)
-        graph = SiteGraph(site_graph(compiled.graph))
+        graph = compiled.graph.site_graph()
         values = compiled.constrain(np.full(compiled.dim, 0.3))
         hessian = jax.hessian(compiled.log_joint)(values)
     for name in graph.latents:

@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 
 import plait
-from plait.ir.dot import site_graph
+from plait.ir.drawing.site_graph import site_graph
 from plait.ir.graph import Graph, Node, Output, Role, ancestors, downstream, make, rewrite, with_outputs
 from plait.ir.ops import AddN, Const, Input, Sum
 from plait.ir.types import ArrayType
@@ -26,7 +26,7 @@ def graph_of(model, *args):
 
 
 def parents(model, *args):
-    drawn = site_graph(graph_of(model, *args))
+    drawn = site_graph(graph_of(model, *args).to_json())
     return {name: sorted(drawn.predecessors(name)) for name in drawn}
 
 
@@ -186,7 +186,7 @@ def chain(step_first):
 
 @pytest.mark.parametrize("step_first", [True, False])
 def test_row_99_a_latent_chain(step_first):
-    drawn = site_graph(graph_of(chain(step_first), np.zeros(4, np.float32)))
+    drawn = site_graph(graph_of(chain(step_first), np.zeros(4, np.float32)).to_json())
     edges = {(a, b): bool(t) for a, b, t in drawn.edges(data="temporal")}
     assert edges == {("x", "x"): True, ("x", "y"): not step_first}
 

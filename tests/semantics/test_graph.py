@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 from numpyro.infer.inspect import get_model_relations
 
 import plait
-from plait.ir.dot import site_graph
+from plait.ir.drawing.site_graph import site_graph
 from tests.helpers import both, compiled
 
 Y = np.zeros(4, np.float32)
@@ -24,7 +24,7 @@ def parents(ppl, model):
     """The parents of each site."""
     if ppl is numpyro:
         return get_model_relations(partial(model, numpyro))["sample_sample"]
-    graph = site_graph(compiled(model).graph)
+    graph = site_graph(compiled(model).graph.to_json())
     return {name: list(graph.predecessors(name)) for name in graph}
 
 
@@ -79,7 +79,7 @@ def chain(ppl):
 
 
 def test_row_99_the_edge_from_the_step_before():
-    edges = site_graph(compiled(chain).graph).edges(data="temporal", default=False)
+    edges = site_graph(compiled(chain).graph.to_json()).edges(data="temporal", default=False)
     assert set(edges) == {("x", "x", True), ("tau", "x", False), ("x", "y", False)}
 
 
@@ -92,4 +92,4 @@ def test_row_99_no_edge_where_the_steps_are_independent():
 
         jax.lax.scan(step, jnp.float32(0.0), Y)
 
-    assert set(site_graph(plait.compile(model).graph).edges) == {("x", "y")}
+    assert set(site_graph(plait.compile(model).graph.to_json()).edges) == {("x", "y")}
