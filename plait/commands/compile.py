@@ -16,6 +16,7 @@ from plait.compiler.report import Report
 from plait.ir.errors import ArtifactError
 from plait.model_file import ModelFileError, split_target
 from plait.options import Cache, Data, Debug, DtypeOption, Float64, Json, Platform, Source, Without, stages
+from plait.output import require_place, writing
 from plait.render import console, site_table
 from plait.runtime.artifact.about import size
 from plait.runtime.artifact.container import is_saved
@@ -123,10 +124,7 @@ def _file(at: Session, output: Path | None) -> Path:
         raise ArtifactError(f"{at.saved.path} is compiled: give the MODEL.py that it was made of")
     path, function = split_target(at.target)
     file = output or Path(f"{path.stem}.{function}.plait" if function else f"{path.stem}.plait")
-    if not file.parent.is_dir():
-        raise ModelFileError(f"can't write {file}: there is no folder {file.parent}")
-    if file.is_dir():
-        raise ModelFileError(f"can't write {file}: it is a folder")
+    require_place(file)
     if file.exists() and not is_saved(file):
         raise ModelFileError(f"{file} is no saved model and is not overwritten: choose another --output")
     return file
@@ -155,10 +153,8 @@ def _with_params(compiled: CompiledModel, seed: int, as_json: bool) -> CompiledM
 def _save(
     compiled: CompiledModel, file: Path, platforms: Sequence[str], rows: Sequence[str], report: OnProgress
 ) -> None:
-    try:
+    with writing(file):
         compiled.save(file, platforms=platforms, rows=rows, progress=report)
-    except OSError as e:
-        raise ModelFileError(f"can't write {file}: {e.strerror or e}") from None
 
 
 def _summary(file: Path, model: Opened, seconds: dict[str, float]) -> Summary:

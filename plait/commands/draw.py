@@ -13,6 +13,7 @@ from plait.ir.drawing.drawing import FORMATS, Drawing, format_of
 from plait.ir.drawing.terminal import to_terminal
 from plait.model_file import ModelFileError
 from plait.options import Data, Debug, Detail, DtypeOption, Float64, Format, Target, Without, stages, starting_with
+from plait.output import require_place, writing
 from plait.session import Session, session
 
 
@@ -48,9 +49,12 @@ def draw(
         form = Format(format_of(output, form)) if output is not None or form is not None else None
         if form is Format.PNG and output is None:
             raise ModelFileError("a PNG is no text: name its file with --output model.png")
+        if output is not None:
+            require_place(output)
         shown = _drawn(at, after, detail, shapes, data, without)
         if output is not None:
-            shown.save(output, form)
+            with writing(output):
+                shown.save(output, form)
             at.out.print(f"wrote {output}", soft_wrap=True)
         elif form is None:
             at.out.print(to_terminal(shown.picture, shapes=shapes))

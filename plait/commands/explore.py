@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from plait.model_file import read_data
+from plait.model_file import read_data, require_file, split_target
 from plait.options import Cache, Data, Debug, DtypeOption, Float64, Target, Without
+from plait.output import require_place, writing
 from plait.session import session, with_fixed_params
 
 
@@ -41,10 +42,14 @@ def explore(
     with session(target, float64, dtype, debug, cache) as on:
         from plait.runtime.explore.explore import explore as write
 
+        path = Path(f"{split_target(target)[0].stem}.html") if output is None else output
+        require_place(path)
+        if source is not None:
+            require_file(source)
         opened = on.opened(data, without)
-        path = Path(f"{Path(opened.name.partition(':')[0]).stem}.html") if output is None else output
         compiled, values = with_fixed_params(opened.compiled, seed), None if at is None else read_data(at)
-        write(compiled, path, at=values, seed=seed, title=opened.name, source=source)
+        with writing(path):
+            write(compiled, path, at=values, seed=seed, title=opened.name, source=source)
         on.out.print(f"wrote {path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser", soft_wrap=True)
         if show:
             webbrowser.open(path.resolve().as_uri())

@@ -16,7 +16,7 @@ from plait.ir.drawing.picture import picture
 from plait.runtime.compiled import CompiledModel
 from plait.runtime.explore.curvature import hessian
 from plait.runtime.explore.points import points
-from plait.runtime.explore.stages import Source, code_stages, graph_stages
+from plait.runtime.explore.stages import Reader, Source, code_stages, graph_stages
 from plait.runtime.progress import OnProgress, Progress
 
 SCHEMA = "plait.explorer/1"
@@ -41,7 +41,9 @@ def page_data(
     lines = {name: line for name, loc in about.lines.items() if (line := source.line(loc)) is not None}
     function = "log_density_and_grad" if compiled.has_log_density else "log_joint"
     report(Progress("graphs", 0, 4))
-    graphs = list(graph_stages(compiled._program.stages, source, operations, about.allowed))
+    family_of = {member: family for family, members in compiled.families.items() for member in members}
+    read = Reader(source, family_of)
+    graphs = list(graph_stages(compiled._program.stages, read, operations, about.allowed))
     report(Progress("compile", 1, 4))
     code = list(code_stages(compiled.lower(function), function, lines))
     with _without_xla(graphs[-1]["nodes"]):

@@ -40,17 +40,34 @@ class Source:
         return line if file == self.path else None
 
 
+@dataclass(frozen=True)
+class Reader:
+    """What the parts of a graph have to do with the model.
+
+    Attributes:
+        source: the user's file.
+        families: by each site of a loop the name that stands for all of them.
+    """
+
+    source: Source
+    families: Mapping[str, str]
+
+    def site(self, name: str | None) -> str | None:
+        """The site as the page calls it."""
+        return None if name is None else self.families.get(name, name)
+
+
 # -- graphs -----------------------------------------------------------------------------------------------
 
 
 def graph_stages(
-    stages: Sequence[StageGraph], source: Source, operations: Mapping[str, int], supports: Mapping[str, str | None]
+    stages: Sequence[StageGraph], read: Reader, operations: Mapping[str, int], supports: Mapping[str, str | None]
 ) -> Iterator[dict[str, Any]]:
     """The graphs, each with what is new in it.
 
     Args:
         stages: in order.
-        source: of the model.
+        read: of the model's lines and sites.
         operations: after each pass.
         supports: of latents and params in words.
     """
@@ -68,8 +85,8 @@ def graph_stages(
             "nodes": len(stage.graph["nodes"]),
             "operations": operations.get(stage.name),
             "changed": changed,
-            "pictures": _pictures(stage.graph, source, new, supports) if changed else None,
-            "lines": [x.json(source, is_new) for x, is_new in zip(lines, fresh, strict=True)] if changed else None,
+            "pictures": _pictures(stage.graph, read, new, supports) if changed else None,
+            "lines": [x.json(read, is_new) for x, is_new in zip(lines, fresh, strict=True)] if changed else None,
             "removed": list(_removed(before, old)) if changed else [],
         }
         before = lines
@@ -93,8 +110,9 @@ class _Line:
     site: str | None
     loc: Json | None
 
-    def json(self, source: Source, new: bool) -> dict[str, Any]:
-        return {"text": self.text, "node": self.key, "site": self.site, "line": source.line(self.loc), "new": new}
+    def json(self, read: Reader, new: bool) -> dict[str, Any]:
+        site, line = read.site(self.site), read.source.line(self.loc)
+        return {"text": self.text, "node": self.key, "site": site, "line": line, "new": new}
 
 
 def _lines(graph: Json, indent: str, prefix: str) -> Iterator[_Line]:
@@ -135,7 +153,7 @@ def _removed(before: Sequence[_Line], left: Counter[str]) -> Iterator[str]:
 
 
 def _pictures(
-    graph: Json, source: Source, new: set[str | None], supports: Mapping[str, str | None]
+    graph: Json, read: Reader, new: set[str | None], supports: Mapping[str, str | None]
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for detail in DETAILS:
@@ -144,14 +162,14 @@ def _pictures(
             continue
         shown = picture(graph, detail, supports)
         found[detail] = {
-            "nodes": [_node(node, source, node.id in new) for node in shown.nodes],
+            "nodes": [_node(node, read, node.id in new) for node in shown.nodes],
             "edges": [{"from": e.tail, "to": e.head, "temporal": e.temporal} for e in shown.edges],
             "boxes": [{"id": b.id, "label": b.label, "in": b.within, "kind": b.kind} for b in shown.boxes],
         }
     return found
 
 
-def _node(node: Drawn, source: Source, new: bool) -> dict[str, Any]:
+def _node(node: Drawn, read: Reader, new: bool) -> dict[str, Any]:
     return {
         "id": node.id,
         "kind": node.kind,
@@ -159,8 +177,8 @@ def _node(node: Drawn, source: Source, new: bool) -> dict[str, Any]:
         "text": node.text,
         "type": node.type,
         "support": node.support or None,
-        "site": node.id if node.kind == "data" else node.site,
-        "line": source.line(node.loc),
+        "site": node.id if node.kind == "data" else read.site(node.site),
+        "line": read.source.line(node.loc),
         "box": node.box,
         "new": new,
         "count": node.count if node.count > 1 else None,
@@ -222,4 +240,4 @@ def _of_hlo(text: str) -> Iterator[tuple[str, str | None]]:
         yield _OP_NAME.sub("", line), site_of(said[0]) if said else None
 
 
-__all__ = ["Source", "code_stages", "graph_stages"]
+__all__ = ["Reader", "Source", "code_stages", "graph_stages"]
