@@ -38,8 +38,8 @@ class SiteGraph:
 
     Args:
         digraph: its nodes are names, in program order; each carries as ``site`` what has `kind` and `plates`. An edge
-            marked ``temporal`` leads to the next step of a scan. A latent marked ``weighted`` has a term that a mask or
-            a scale weighs, which integrates to something that depends on its parents.
+            marked ``temporal`` leads to the next step of a scan. A latent marked ``weighted`` has a scaled term, which
+            does not integrate to 1, so that its parents meet in it even where nothing observes it.
     """
 
     digraph: nx.DiGraph
