@@ -8,6 +8,8 @@ import numpyro.distributions as dist
 
 import plait
 from plait import ModelError, ValueNamesError
+from plait.ir.dependence import SiteGraph
+from plait.ir.dot import site_graph
 from plait.ir.errors import SiteTypeError
 from tests.errors import Table
 
@@ -176,6 +178,19 @@ def given_values_of_two_lengths():
 def draws_of_an_improper_prior():
     improper = dist.ImproperUniform(dist.constraints.real, (), ())
     plait.compile(lambda: plait.sample("x", improper)).sample(KEY)
+
+
+# -- the graph ------------------------------------------------------------------------------------------------
+
+
+@table.call(ValueNamesError, says=("'sgima'", "did you mean 'sigma'?"))
+def misspelt_site_of_the_site_graph():
+    SiteGraph(site_graph(compiled().graph)).is_d_separated("beta", "alpha", given=["sgima"])
+
+
+@table.call(ModelError, says=("diff", "function"))
+def difference_of_a_function():
+    plait.diff(compiled(), lambda y: None)
 
 
 test_each_says_what_and_where, test_golden = table.tests()
