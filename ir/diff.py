@@ -47,7 +47,7 @@ class ChangedSite:
     what: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.name} changed: {', '.join(self.what)}{_at(self.after.loc)}"
+        return f"{self.name} {_changed(self)}"
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,14 @@ class Difference:
     changed: tuple[ChangedSite, ...]
 
     def __str__(self) -> str:
-        lines = ["the density is the same" if self.same_density else "the density differs"]
-        lines += map(str, self.changed)
-        lines += [_said("added", site) for site in self.added]
-        lines += [_said("removed", site) for site in self.removed]
-        return "\n".join(lines)
+        said = [(site.name, _changed(site)) for site in self.changed]
+        said += [(site.line.name, _one_sided("added", site)) for site in self.added]
+        said += [(site.line.name, _one_sided("removed", site)) for site in self.removed]
+        together: dict[str, list[str]] = {}  # a loop's sites, of which the same is said
+        for name, words in said:
+            together.setdefault(words, []).append(name)
+        verdict = "the density is the same" if self.same_density else "the density differs"
+        return "\n".join([verdict, *(f"{_few(names)} {words}" for words, names in together.items())])
 
 
 def diff(before: Graph, after: Graph) -> Difference:
@@ -118,9 +121,17 @@ def _plates(site: ComparedSite) -> str:
     return ", ".join(f"{p}{'' if p.full_size is None else f' of {p.full_size}'}" for p in site.plates)
 
 
-def _said(verb: str, site: ComparedSite) -> str:
+def _changed(site: ChangedSite) -> str:
+    return f"changed: {', '.join(site.what)}{_at(site.after.loc)}"
+
+
+def _one_sided(verb: str, site: ComparedSite) -> str:
     line = site.line
-    return " ".join(filter(None, [line.name, f"{verb}:", line.text, line.shape, line.kind])) + _at(site.loc)
+    return " ".join(filter(None, [f"{verb}:", line.text, line.shape, line.kind])) + _at(site.loc)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]}, … ({len(names)} in all)"
 
 
 def _at(loc: Loc | None) -> str:

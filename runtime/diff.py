@@ -21,7 +21,8 @@ def diff(before: CompiledModel | Graph, after: CompiledModel | Graph) -> Differe
         after: another one.
 
     Returns:
-        `same_density`, and the sites `added`, `removed` and `changed`; as text a line for each of them.
+        `same_density`, and the sites `added`, `removed` and `changed`; as text a line for each, and one for the sites
+        of a loop.
 
     Raises:
         ModelError: something is neither a compiled model nor a graph, or is a loaded model, which has no graph.

@@ -458,6 +458,17 @@ def test_the_text_of_sites_on_one_side(before):
     assert removed.startswith("c removed: ~ Normal(b, 1) latent  (test_diff.py:")
 
 
+def test_sites_of_a_loop_share_a_line():
+    def model(scale, y):
+        for i in range(9):
+            sample(f"a_{i}", N(0, scale if i < 5 else 1))
+
+    first, *others = str(plait.diff(*(graph_of(partial(model, c)) for c in (2.0, 3.0)))).splitlines()
+    assert first == "the density differs"
+    (line,) = others
+    assert line.startswith("a_0, a_1, … (5 in all) changed: ~ Normal(0, 2) → ~ Normal(0, 3)  (test_diff.py:")
+
+
 def test_compiled_models_and_graphs_are_taken_and_nothing_else(tmp_path):
     compiled = plait.compile(lambda y: hierarchy(1.0, y), Y)
     assert plait.diff(compiled, compiled.graph).same_density
