@@ -77,7 +77,7 @@ function Panes() {
   const [left, setLeft] = useState(model.page.source === null ? 200 : Math.round(Math.min(Math.max(window.innerWidth * 0.26, 280), 520)));
   const [right, setRight] = useState(Math.round(Math.min(Math.max(window.innerWidth * 0.31, 360), 560)));
   return (
-    <main data-pane={state.pane}>
+    <main data-pane={state.pane} class={state.alone ? "alone" : ""}>
       <div class="pane-tabs" role="tablist" aria-label="Panes">
         {PANES.map(([pane, name]) => (
           <button key={pane} role="tab" aria-selected={state.pane === pane} onClick={() => act({ do: "set", state: { pane } })}>{name}</button>

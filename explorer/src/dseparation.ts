@@ -7,10 +7,12 @@
  * sites, all elements and steps at once.
  *
  * Factors are always given, since a factor is a value of the likelihood; so are data and params, which are constants.
- * A deterministic is given once all its parents are.
+ * A deterministic is given once nothing random that is not given reaches it. A latent with a weight (a mask or a scale)
+ * counts as something given below its parents: its term integrates to a function of them. `ir/dependence.py` has the
+ * same rules.
  */
 
-import type { Site } from "./types";
+import type { Site, SiteKind } from "./types";
 
 export interface Answer {
   separated: boolean;
@@ -28,7 +30,8 @@ type Sites = ReadonlyMap<string, Site>;
 
 export function separated(sites: Sites, a: readonly string[], b: readonly string[], given: readonly string[]): Answer {
   const known = whatIsGiven(sites, given);
-  const among = ancestors(sites, [...a, ...b, ...known]);
+  const weighted = [...sites.values()].filter((site) => site.weighted === true).map((site) => site.name);
+  const among = ancestors(sites, [...a, ...b, ...known, ...weighted]);
   const links = moralLinks(sites, among);
   const path = shortest(a.filter((n) => !known.has(n)), new Set(b.filter((n) => !known.has(n))), known, links);
   const steps = path === null ? [] : withColliders(path, links);
@@ -41,18 +44,18 @@ export function separated(sites: Sites, a: readonly string[], b: readonly string
   };
 }
 
-/** The given sites, the constants, and every deterministic of those alone. */
+const CONSTANT = new Set<SiteKind>(["factor", "data", "param", "module"]);
+
+/** The given sites, the constants, and every deterministic that no random site reaches but through those. */
 export function whatIsGiven(sites: Sites, given: readonly string[]): Set<string> {
-  const constants = ["factor", "data", "param", "module"];
   const known = new Set(given);
-  for (const site of sites.values()) if (constants.includes(site.kind)) known.add(site.name);
-  for (let grown = true; grown; ) {
-    grown = false;
-    for (const site of sites.values()) {
-      if (site.kind !== "deterministic" || known.has(site.name)) continue;
-      if (parents(site).every((name) => known.has(name) || name === site.name)) grown = !!known.add(site.name);
-    }
+  for (const site of sites.values()) if (CONSTANT.has(site.kind)) known.add(site.name);
+  const random = new Set<string>();
+  for (const site of sites.values()) if (site.kind !== "deterministic" && !known.has(site.name)) random.add(site.name);
+  for (const name of random) {
+    for (const child of sites.get(name)?.children ?? []) if (!known.has(child)) random.add(child);
   }
+  for (const name of sites.keys()) if (!random.has(name)) known.add(name);
   return known;
 }
 

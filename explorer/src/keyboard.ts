@@ -23,12 +23,15 @@ export function useKeys(dialog: State["dialog"], act: (action: Action) => void):
 function meaning(key: string): Action | "search" | null {
   switch (key) {
     case "/": return "search";
+    case "+": case "=": return { do: "zoom", by: 1 };
+    case "-": return { do: "zoom", by: -1 };
     case "f": return { do: "fit" };
     case "?": return { do: "set", state: { dialog: "help" } };
     case "[": return { do: "step", by: -1 };
     case "]": return { do: "step", by: 1 };
     case "d": return { do: "toggle", what: "dark" };
     case "b": return { do: "toggle", what: "blanket" };
+    case "w": return { do: "toggle", what: "alone" };
     case "Escape": return { do: "select", selection: {} };
     case "1": case "2": case "3": return { do: "set", state: { detail: DETAILS[Number(key) - 1]!, whole: false } };
     default: return null;

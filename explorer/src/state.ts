@@ -25,9 +25,12 @@ export interface State extends Selection {
   /** Draw a picture that is too large to be drawn at once. */
   whole: boolean;
   blanket: boolean;
+  /** The graph has the whole window. */
+  alone: boolean;
   tab: Tab;
-  /** How often the graph was to be fitted into its pane. */
+  /** How often the graph was to be fitted into its pane, and steps of zooming in. */
   fitted: number;
+  zoomed: number;
   /** The pane that a narrow window shows. */
   pane: Pane;
   point: number;
@@ -43,8 +46,9 @@ export type Action =
   | { do: "line"; line: number }
   | { do: "stage"; stage: number }
   | { do: "step"; by: 1 | -1 }
-  | { do: "toggle"; what: "dark" | "blanket" | "whole" }
+  | { do: "toggle"; what: "dark" | "blanket" | "whole" | "alone" }
   | { do: "fit" }
+  | { do: "zoom"; by: 1 | -1 }
   | { do: "fold"; box: string }
   | { do: "pick"; site: string; role?: Role }
   | { do: "ask"; question: Partial<Question> }
@@ -62,7 +66,9 @@ export function initial(model: Model, dark: boolean): State {
     folded: new Set(),
     whole: false,
     blanket: true,
+    alone: false,
     fitted: 0,
+    zoomed: 0,
     tab: unwell >= 0 ? "point" : "selection",
     pane: graphs > 0 ? "graph" : "details",
     point: Math.max(unwell, 0),
@@ -88,6 +94,8 @@ export function reducer(model: Model): (state: State, action: Action) => State {
         return { ...state, [action.what]: !state[action.what] };
       case "fit":
         return { ...state, fitted: state.fitted + 1 };
+      case "zoom":
+        return { ...state, zoomed: state.zoomed + action.by };
       case "fold":
         return { ...state, folded: toggled(state.folded, action.box) };
       case "pick":

@@ -141,6 +141,8 @@ export interface Site {
   /** Parents by temporal edges: read by the next step of a scan. */
   temporal: string[];
   blanket: string[];
+  /** Of a latent: a mask or a scale weighs its term. Absent: no. */
+  weighted?: boolean;
 }
 
 export interface Plate {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
+import networkx as nx
 import pytest
 
 from tests.explore.conftest import Show
-from tests.explore.pages import chain, crossed, data, eight_schools
+from tests.explore.pages import chain, crossed, data, eight_schools, graph, link_quickly, node, site
 
 
 def test_the_term_table_says_the_rule_and_the_cost_before_and_after(show: Show) -> None:
@@ -60,6 +63,51 @@ def test_independence_is_asked_by_clicking(
     assert sorted(on_path) == ([] if path is None else sorted(path.replace("←", "→").split(" → ")))
 
 
+ASK = """async questions => {
+    const frame = () => new Promise(r => requestAnimationFrame(() => setTimeout(r)));
+    const click = e => e.dispatchEvent(new MouseEvent('click', {bubbles: true}));
+    const answers = [];
+    for (const names of questions) {
+        click([...document.querySelectorAll('#panel button')].find(e => e.textContent === 'Clear'));
+        for (const name of names) {
+            await frame();
+            click(document.querySelector(`[data-node="${name}"]`));
+        }
+        await frame();
+        answers.push(document.querySelector('.answer .yes') !== null);
+    }
+    return answers;
+}"""
+
+
+def test_independence_agrees_with_networkx_on_random_graphs(show: Show) -> None:
+    draw = random.Random(0)
+    parents = [[f"x{j}" for j in range(i) if draw.random() < 0.4] for i in range(9)]
+    sites = link_quickly([site(f"x{i}", "latent", parents=p) for i, p in enumerate(parents)])
+    drawn = {"nodes": [node(s["name"], "latent") for s in sites], "edges": [], "boxes": []}
+    stage = graph("trace", "", pictures=dict.fromkeys(("sites", "code", "equations"), drawn), lines=[])
+    shown = show(data(sites=sites, stages=[stage]))
+    shown.panel("independence")
+    names = [s["name"] for s in sites]
+    questions = [draw.sample(names, draw.randint(2, 5)) for _ in range(40)]
+    dag = nx.DiGraph((p, s["name"]) for s in sites for p in s["parents"])
+    dag.add_nodes_from(names)
+    expected = [nx.is_d_separator(dag, {a}, {b}, set(given)) for a, b, *given in questions]
+    assert 5 < sum(expected) < 35
+    assert shown.tab.evaluate(ASK, questions) == expected
+
+
+def test_a_weighted_latent_couples_its_parents(show: Show) -> None:
+    model = eight_schools()
+    shown = show(model)
+    shown.panel("independence")
+    assert shown.tab.evaluate(ASK, [["mu", "tau"], ["mu", "raw"]]) == [True, True]
+    sites = [s | {"kind": "latent", "weighted": True} if s["name"] == "obs" else s for s in model["sites"]]
+    shown = show(model | {"sites": sites})
+    shown.panel("independence")
+    assert shown.tab.evaluate(ASK, [["mu", "tau"], ["mu", "raw"]]) == [False, False]
+
+
 def test_factors_are_always_given_and_steps_count(show: Show) -> None:
     shown = show(crossed())
     shown.panel("independence")
@@ -78,8 +126,15 @@ def test_the_coupling_of_plates_is_a_table(show: Show) -> None:
     shown = show(eight_schools())
     text = shown.panel("coupling")
     assert "diagonal along schools" in text
-    shown.node("raw")
-    assert shown.tab.locator("tr.selected").count() == 2
+    assert shown.attributes(".matrix .how", "aria-label") == [
+        "mu and tau: dense",
+        "mu and raw: dense",
+        "raw: diagonal along schools",
+    ]
+    shown.node("tau")
+    assert shown.all(".coupling tr") == ["mu\ttau\t dense"]
+    shown.click(".matrix [aria-label='mu and raw: dense']")
+    assert shown.nodes() == ["mu", "raw"]
 
 
 def test_the_hessian_is_drawn_and_names_its_entries(show: Show) -> None:

@@ -106,6 +106,10 @@ def test_wheel_and_drag_move_the_graph_and_fit_brings_it_back(show: Show) -> Non
     assert len({*fitted, *zoomed, *dragged}) == 3
     shown.press("f")
     assert shown.attributes(world, "transform") == fitted
+    shown.press("+")
+    assert shown.attributes(world, "transform") != fitted
+    shown.press("-", "f", "w")
+    assert shown.tab.locator(".pane:visible").count() == 1
 
 
 def test_arrows_walk_over_the_nodes(show: Show) -> None:
@@ -142,7 +146,7 @@ def test_the_help_lists_the_keys_and_closes(show: Show) -> None:
     assert "Eclipse Public License" in shown.text("dialog")
 
 
-def test_300_sites_are_drawn_while_the_page_answers(show: Show) -> None:
+def test_300_sites_are_all_drawn(show: Show) -> None:
     shown = show(chain(300))
     assert shown.tab.locator(".node[data-node]").count() == 300
 
@@ -167,3 +171,15 @@ def test_the_neighbourhood_of_a_large_picture_follows_the_selection(show: Show) 
     shown.press("Enter")
     assert shown.nodes() == ["x2500"]
     assert shown.tab.locator(".node[data-node]").count() == 250
+
+
+USABLE = "button, [role=button], [role=radio], input, select, canvas, svg[role]"
+NAMELESS = """used => [...document.querySelectorAll(used)]
+    .filter(e => !(e.ariaLabel || e.textContent || e.closest('label')?.textContent).trim()).map(e => e.outerHTML)"""
+
+
+def test_everything_that_can_be_used_has_a_name(show: Show) -> None:
+    shown = show(eight_schools())
+    for tab in ("selection", "terms", "point", "independence", "coupling", "text"):
+        shown.panel(tab)
+        assert shown.tab.evaluate(NAMELESS, USABLE) == []

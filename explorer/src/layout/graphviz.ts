@@ -15,7 +15,7 @@ const POINTS = 72;
 const LARGE = 250;
 /** Where an edge ends at a shape; the hexagon's corners are ours. */
 const OUTLINES: Record<Shape, string> = {
-  ellipse: "ellipse", diamond: "diamond", box: "box", rounded: "box", hexagon: "box", plain: "box",
+  ellipse: "ellipse", diamond: "diamond", box: "box", rounded: "box", hexagon: "box", cylinder: "box", plain: "box",
 };
 
 export function toGraphviz(picture: Picture, nodes: readonly (Size & { shape: Shape })[], labels: readonly Size[]): Graph {

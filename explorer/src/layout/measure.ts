@@ -27,7 +27,7 @@ export function linesOf(node: DNode): string[] {
   return node.text === "" ? [name] : node.name === "" ? [cut(node.text)] : [name, cut(node.text)];
 }
 
-export type Shape = "ellipse" | "box" | "rounded" | "diamond" | "hexagon" | "plain";
+export type Shape = "ellipse" | "box" | "rounded" | "diamond" | "hexagon" | "cylinder" | "plain";
 
 export interface Look {
   shape: Shape;
@@ -45,6 +45,7 @@ function shapeOf(named: string, styles: readonly string[]): Shape {
   if (["ellipse", "oval", "circle", "doublecircle", "point", "egg"].includes(named)) return "ellipse";
   if (["plaintext", "plain", "none"].includes(named)) return "plain";
   if (["diamond", "mdiamond"].includes(named)) return "diamond";
+  if (named === "cylinder") return "cylinder";
   if (["hexagon", "octagon", "doubleoctagon"].includes(named)) return "hexagon";
   return styles.includes("rounded") ? "rounded" : "box";
 }
@@ -56,6 +57,7 @@ const AROUND: Record<Shape, [number, number, number, number]> = {
   rounded: [1, 18, 1, 9],
   diamond: [1.6, 20, 1.7, 8],
   hexagon: [1, 34, 1, 10],
+  cylinder: [1, 18, 1, 16],
   plain: [1, 8, 1, 4],
 };
 

@@ -12,15 +12,17 @@ import type { PEdge } from "../types";
 import type { Ready } from "./GraphPane";
 import { Outline } from "./Outline";
 
-const FAR = 0.4;
+/** Below this scale nodes show their names alone, larger. */
+const FAR = 0.6;
 const CLOSEST = 4;
+const STEP = 1.3;
 
 export function Drawing({ ready }: { ready: Ready }) {
   const explorer = useExplorer();
   const { state, act } = explorer;
   const svg = useRef<SVGSVGElement>(null);
   const { shown, laid, sizes, looks } = ready;
-  const view = useZoom(svg, ready, state.fitted);
+  const view = useZoom(svg, ready, state);
   const marks = useMarks(explorer);
   const selected = useMemo(() => shown.nodes.map((node) => isSelected(node, state)), [shown, state.sites, state.node, state.line]);
   const first = selected.indexOf(true);
@@ -103,7 +105,7 @@ function Words({ node }: { node: DNode }) {
   return (
     <>
       {lines.map((line, i) => (
-        <text class={i === 0 && node.name !== "" ? "name" : "text"} y={top + i * LINE} dy="0.33em">{line}</text>
+        <text class={i === 0 && node.name !== "" ? (lines.length > 1 ? "name above" : "name") : "text"} y={top + i * LINE} dy="0.33em">{line}</text>
       ))}
     </>
   );
@@ -180,7 +182,7 @@ function neighbour(nodes: readonly { x: number; y: number }[], from: number, key
 }
 
 /** Zoom and pan of the world; a new layout is fitted into the pane. */
-function useZoom(svg: { current: SVGSVGElement | null }, ready: Ready, fitted: number) {
+function useZoom(svg: { current: SVGSVGElement | null }, ready: Ready, { fitted, zoomed }: { fitted: number; zoomed: number }) {
   const behaviour = useRef<ZoomBehavior<SVGSVGElement, unknown> | null>(null);
   const byHand = useRef(false);
   useEffect(() => {
@@ -204,6 +206,12 @@ function useZoom(svg: { current: SVGSVGElement | null }, ready: Ready, fitted: n
     byHand.current = false;
   };
   useEffect(fit, [ready.laid, fitted]);
+  const steps = useRef(zoomed);
+  useEffect(() => {
+    if (steps.current === zoomed) return;
+    select(svg.current!).call(behaviour.current!.scaleBy, STEP ** (zoomed - steps.current));
+    [steps.current, byHand.current] = [zoomed, true];
+  }, [zoomed]);
   useEffect(() => {
     const watch = new ResizeObserver(() => byHand.current || fit());
     watch.observe(svg.current!);

@@ -18,7 +18,7 @@ import { StageText } from "./StageText";
 /** A picture with more nodes is drawn around the selection alone, with so many nodes at most. */
 const LARGE = 1500;
 const NEAR = 250;
-const NAMES = { sites: "sites", code: "sites and code", equations: "every equation" };
+const NAMES = { sites: ["sites", "The sites alone"], code: ["with code", "Sites, and the code between them"], equations: ["equations", "Every equation"] };
 
 export function GraphPane() {
   const { model, state } = useExplorer();
@@ -48,13 +48,16 @@ function Graph() {
       <div class="bar tools" role="toolbar" aria-label="Graph">
         <div class="segments" role="radiogroup" aria-label="Level of detail">
           {DETAILS.map((detail, i) => (
-            <button role="radio" aria-checked={state.detail === detail} title={`${NAMES[detail]} (${i + 1})`}
-              onClick={() => act({ do: "set", state: { detail, whole: false } })}>{NAMES[detail]}</button>
+            <button role="radio" aria-checked={state.detail === detail} title={`${NAMES[detail][1]} (${i + 1})`}
+              onClick={() => act({ do: "set", state: { detail, whole: false } })}>{NAMES[detail][0]}</button>
           ))}
         </div>
         <span class="grow" />
         <button class="toggle" aria-pressed={state.blanket} title="Outline the Markov blanket of the selected site (b)"
           onClick={() => act({ do: "toggle", what: "blanket" })}>Markov blanket</button>
+        <button class="toggle" aria-pressed={state.alone} title="The graph alone, in the whole window (w)" onClick={() => act({ do: "toggle", what: "alone" })}>Wide</button>
+        <button title="Farther (−)" aria-label="Farther" onClick={() => act({ do: "zoom", by: -1 })}>−</button>
+        <button title="Closer (+)" aria-label="Closer" onClick={() => act({ do: "zoom", by: 1 })}>+</button>
         <button title="Fit the graph into the pane (f)" onClick={() => act({ do: "fit" })}>Fit</button>
       </div>
       {large !== null && (

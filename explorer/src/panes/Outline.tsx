@@ -15,6 +15,10 @@ export function Outline({ look, size: { width: w, height: h } }: { look: Look; s
       const [x, y] = [w / 2, h / 2];
       return <polygon class={className} points={`${-x},0 ${c - x},${-y} ${x - c},${-y} ${x},0 ${x - c},${y} ${c - x},${y}`} />;
     }
+    case "cylinder": {
+      const [x, y] = [w / 2, h / 2 - 4];
+      return <path class={className} d={`M${-x},${-y}A${x},4 0 0 1 ${x},${-y}V${y}A${x},4 0 0 1 ${-x},${y}ZM${-x},${-y}A${x},4 0 0 0 ${x},${-y}`} />;
+    }
     case "plain":
       return <rect class={`${className} plain`} x={-w / 2} y={-h / 2} width={w} height={h} />;
     default:

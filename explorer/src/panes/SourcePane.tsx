@@ -17,12 +17,13 @@ export function SourcePane() {
     return [...lines].map((line) => line - first).filter((i) => i >= 0 && i < sourceLines.length).sort((a, b) => a - b);
   }, [model, state.sites, state.line, first]);
   const unwell = model.page.points[state.point]?.first?.line ?? null;
+  const start = Math.max(Math.min(...model.onLine.keys()) - first - 2, 0);
   const length = useCallback((i: number) => sourceLines[i]!.length, [sourceLines]);
   if (source === null) return <p class="empty">{no_source || "This model has no source."}</p>;
   return (
     <>
       <div class="bar file" title={source.file}>{source.file.split(/[\\/]/).at(-1)}</div>
-      <LongText label="Source" count={sourceLines.length} length={length} selected={selected}
+      <LongText label="Source" count={sourceLines.length} length={length} selected={selected} start={start}
         number={(i) => String(i + first)}
         className={(i) => `${model.onLine.has(i + first) ? "has-site" : ""} ${unwell === i + first ? "unwell" : ""}`}
         show={(i) => coloured[i]!.map((word) => (word.scope === "" ? word.text : <span class={`py-${word.scope}`}>{word.text}</span>))}

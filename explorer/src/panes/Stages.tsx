@@ -16,15 +16,23 @@ export function Stages() {
     <div class="stages">
       <div class="strip" role="radiogroup" aria-label="Stages" ref={strip}>
         {model.page.stages.map((each, i) => (
-          <button key={i} role="radio" aria-checked={i === state.stage} class={unchanged(each, i) ? "unchanged" : `made-${each.kind}`}
-            title={`${each.about} ([ and ])`} onClick={() => act({ do: "stage", stage: i })}>
-            {each.name.replaceAll("_", " ")}
-            <small>{each.kind === "graph" ? count(each.nodes) : "text"}</small>
-          </button>
+          <Choice key={i} stage={each} chosen={i === state.stage} idle={unchanged(each, i)} onChoose={() => act({ do: "stage", stage: i })} />
         ))}
       </div>
       {stage !== null && <p class="about"><strong>{stage.name}</strong>: {stage.about} <Changes stage={stage} index={state.stage} /></p>}
     </div>
+  );
+}
+
+/** A pass that changed nothing is a dot until it is chosen. */
+function Choice({ stage, chosen, idle, onChoose }: { stage: Stage; chosen: boolean; idle: boolean; onChoose: () => void }) {
+  const name = stage.name.replaceAll("_", " ");
+  const small = idle && !chosen;
+  return (
+    <button role="radio" aria-checked={chosen} aria-label={name} class={`${idle ? "unchanged" : `made-${stage.kind}`} ${small ? "dot" : ""}`}
+      title={`${name}: ${idle ? "changes nothing here" : stage.about} ([ and ])`} onClick={onChoose}>
+      {small ? "·" : <>{name}<small>{stage.kind === "graph" ? count(stage.nodes) : "text"}</small></>}
+    </button>
   );
 }
 

@@ -85,7 +85,7 @@ export function Term({ term }: { term: TermData }) {
       {term.stage === "prepare" && <p>Evaluated once for a data set, not at every call.</p>}
       {term.refusals.length > 0 && (
         <ul class="refusals">
-          {term.refusals.map(({ rule, reason }) => <li key={rule}><b>{rule}</b> refused: {reason}</li>)}
+          {term.refusals.map(({ rule, reason }) => <li key={rule}>{rule !== "" && <><b>{rule}</b> refused: </>}{reason}</li>)}
         </ul>
       )}
       {term.edit !== "" && <p class="edit">{term.edit}</p>}

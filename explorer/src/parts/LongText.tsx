@@ -23,6 +23,8 @@ interface Props {
   className: (line: number) => string;
   /** Lines that belong to the selection, in order. */
   selected: readonly number[];
+  /** The line to begin with, where nothing is selected. */
+  start?: number;
   onChoose: (line: number) => void;
 }
 
@@ -40,6 +42,10 @@ export function LongText(props: Props) {
     const watch = new ResizeObserver(look);
     watch.observe(element);
     return () => watch.disconnect();
+  }, []);
+  useEffect(() => {
+    const { start } = props;
+    if (start !== undefined && selected.length === 0 && !inSight(box.current!, start)) bringIntoSight(box.current!, start);
   }, []);
   useEffect(() => {
     if (selected.length > 0 && !selected.some((line) => inSight(box.current!, line))) bringIntoSight(box.current!, selected[0]!);
