@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from plait.ir.drawing.boxes import Box, boxes
-from plait.ir.drawing.site_graph import SITES, Json, flow, name_of
+from plait.ir.drawing.site_graph import SITES, Json, Shown, flow, name_of
 from plait.ir.types import Loc, type_text
 
 DETAILS = ("sites", "code", "equations")
@@ -103,7 +103,7 @@ def picture(data: Json, detail: str = "sites", supports: Mapping[str, str | None
     around = {key: shown.frames for key, shown in drawn.nodes(data="shown")}
     found, place = boxes(around)
     read = _Reader(detail, terms, _arrays(data), supports or {})
-    nodes = [read.drawn(key, shown.node, place.get(key)) for key, shown in drawn.nodes(data="shown")]
+    nodes = [read.drawn(key, shown, place.get(key)) for key, shown in drawn.nodes(data="shown")]
     edges = [Edge(tail, head, bool(temporal)) for tail, head, temporal in drawn.edges(data="temporal")]
     return Picture(tuple(nodes), tuple(edges), tuple(found))
 
@@ -149,34 +149,53 @@ _HIDDEN = frozenset({"const", "plate", "check", "in_support", "key", "body"})
 
 
 def _code(data: Json, terms: Terms) -> Callable[[Json], bool]:
-    """Named values, and code that several of them read or that stands right below one."""
+    """Named values, and code that several of them read or that stands right above one."""
     shown: set[int] = set()
     _mark(data, terms, shown)
     return lambda node: _is_named(node, terms) or id(node) in shown
 
 
 def _mark(data: Json, terms: Terms, shown: set[int]) -> None:
-    readers: dict[str, set[str]] = {}
-    kinds = {node["id"]: node for node in data["nodes"]}
-    for out in data["outputs"]:
-        readers.setdefault(out["node"], set()).add("")
-    for node in reversed(data["nodes"]):
-        passes_on = node["op"] in _PLUMBING and not _is_named(node, terms)
-        for arg in node["args"]:
-            readers.setdefault(arg, set()).update(readers.get(node["id"], ()) if passes_on else {node["id"]})
-    varies: set[str] = set()
+    """Adds the code of a graph, and of those inside it, that is shown."""
+    readers, varies = _readers(data, terms), _varying(data, terms)
     for node in data["nodes"]:
-        is_leaf = not node["args"] and node["kind"] not in ("const", "plate")
-        if is_leaf or varies.intersection(node["args"]):
-            varies.add(node["id"])
         for body in node.get("bodies", ()):
             _mark(body, terms, shown)
-        if node["op"] in _PLUMBING or node["kind"] in _HIDDEN or node["id"] not in varies or not node["args"]:
+        is_code = node["op"] not in _PLUMBING and node["kind"] not in _HIDDEN and node["args"]
+        if not is_code or node["id"] not in varies or node.get("words") == "const":  # an index of a subsample
             continue
-        mine = readers.get(node["id"], set())
-        inside = [r for r in mine if r and kinds[r]["kind"] == "code" and not _is_named(kinds[r], terms)]
-        if len(mine) > 1 or (mine and not inside):
+        by = readers.get(node["id"], {})
+        by_names = [r for r in by.values() if r is None or r["kind"] != "code" or _is_named(r, terms)]
+        says_it = len(by) == 1 and all(r is not None and r["kind"] in ("factor", "deterministic") for r in by_names)
+        if len(by) > 1 or (by_names and not says_it):
             shown.add(id(node))
+
+
+def _readers(data: Json, terms: Terms) -> dict[str, dict[str, Json | None]]:
+    """For each node who reads it, through plumbing; None is who reads from outside.
+
+    What makes initial values of params has no reader: it is no part of the model.
+    """
+    readers: dict[str, dict[str, Json | None]] = {}
+    for out in data["outputs"]:
+        readers.setdefault(out["node"], {})[""] = None
+    for node in reversed(data["nodes"]):
+        if node["kind"] == "param":
+            continue
+        passes_on = node["op"] in _PLUMBING and not _is_named(node, terms)
+        for arg in node["args"]:
+            readers.setdefault(arg, {}).update(readers.get(node["id"], {}) if passes_on else {node["id"]: node})
+    return readers
+
+
+def _varying(data: Json, terms: Terms) -> set[str]:
+    """What depends on a value that has a name, or comes from outside."""
+    varies: set[str] = set()
+    for node in data["nodes"]:
+        comes_in = _is_named(node, terms) or node["kind"] in ("body", "flat")
+        if comes_in or varies.intersection(node["args"]):
+            varies.add(node["id"])
+    return varies
 
 
 _SHOWS: Mapping[str, Callable[[Json, Terms], Callable[[Json], bool]]] = {
@@ -212,24 +231,29 @@ class _Reader:
     arrays: Mapping[str, int]
     supports: Mapping[str, str | None]
 
-    def drawn(self, key: str, node: Json, box: str | None) -> Drawn:
-        kind, name, text = self._says(node)
+    def drawn(self, key: str, shown: Shown, box: str | None) -> Drawn:
+        node = shown.node
+        kind, name, text = self._says(key, node)
+        if kind in SITES:  # a site of a cond may be another one in each branch
+            text = " or ".join(dict.fromkeys([text, *(_text(other) for other in shown.also)]))
         site = node.get("site", {})
         whose, members = site.get("name") or node.get("owner"), site.get("members") or {"names": "1"}
         support = node["type"].get("support") or (self.supports.get(name) if site else None) or ""
         loc = None if node["loc"] is None else Loc(**node["loc"])
         return Drawn(key, kind, name, _cut(text), _type(node, kind), support, whose, loc, box, len(members["names"]))
 
-    def _says(self, node: Json) -> tuple[str, str, str]:
-        """Kind, name and text."""
+    def _says(self, key: str, node: Json) -> tuple[str, str, str]:
+        """Kind, name and text; nodes without a name have their id, which inside of bodies says where they are."""
         kind, name = node["kind"], name_of(node)
         if node["id"] in self.terms:
             return *self.terms[node["id"]], node.get("distribution") or node.get("formula") or ""
         if kind == "code" and self.detail == "code":
-            return kind, _cut(node.get("words", node["id"])), ""
+            return kind, _cut(node.get("words", key)), ""
+        if kind == "kernel" and self.detail == "code":
+            return kind, f"{node['formula']} of {node['of']}", ""
         if kind == "param" and node["site"]["path"]:
             return "module", name, f"{self.arrays[name]} arrays"
-        return kind, name, _text(node)
+        return kind, name if node["name"] else key, _text(node)
 
 
 def _type(node: Json, kind: str) -> str:

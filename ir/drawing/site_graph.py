@@ -57,10 +57,12 @@ class Shown:
     Attributes:
         node: its JSON.
         frames: around it, outermost first.
+        also: its JSON in the other branches of a cond.
     """
 
     node: Json
     frames: tuple[Frame, ...]
+    also: list[Json] = field(default_factory=list)
 
 
 def site_graph(data: Json) -> nx.DiGraph:
@@ -159,6 +161,9 @@ class _Walk:
         if key not in self.drawn:
             plates = node.get("site", {}).get("plates", ())
             self.drawn.add_node(key, shown=Shown(node, (*around, *(Frame(PlateFrame(**p)) for p in plates))))
+        shown = self.drawn.nodes[key]["shown"]
+        if not any(node is known for known in (shown.node, *shown.also)):  # a scan's body is walked several times
+            shown.also.append(node)
         self.drawn.add_edges_from((parent, key) for parent in sorted(above))
         return key
 
@@ -203,7 +208,7 @@ class _Walk:
             inputs = dict(zip(_inputs(branch), operands, strict=True))
             seen = self.graph(branch, inputs, around, f"{prefix}{node['id']}/{i}/")
             results.append([seen[result] for result in _results(branch)])
-        inside = [key for key in self.drawn if key not in before]
+        inside = [key for key, s in self.drawn.nodes(data="shown") if key not in before and s.node["kind"] in SITES]
         self.drawn.add_edges_from((parent, key) for key in inside for parent in sorted(chosen))
         return [chosen | _union(of_branches) for of_branches in zip(*results, strict=True)]
 

@@ -22,6 +22,8 @@ _STYLES = {
     "latent": "bold", "value": "bold", "observed": "cyan", "data": "dim", "factor": "magenta", "param": "magenta",
 }  # fmt: skip
 
+_NARROW = 14  # characters of a column that are not broken
+
 
 def to_terminal(shown: Picture, *, shapes: bool = False) -> Group:
     """What rich prints: values in program order, each with its parents; plates as boxes with name and size.
@@ -81,20 +83,27 @@ def _child(shown: Picture, box: str | None, within: str | None) -> str | None:
 
 
 def _lines(shown: Picture, nodes: list[Drawn], shapes: bool) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    names = {node.id: node.name for node in shown.nodes}
-    for node in nodes:
-        name = f"{node.name} ×{node.count}" if node.count > 1 else node.name
-        title = f"{MARKS.get(node.kind, '·')} {printable(name)}"
-        cells = [Text(title, _STYLES.get(node.kind, "")), Text(printable(node.text))]
-        if shapes:
-            cells.append(Text(printable(f"{node.type} {node.support}".strip()), "dim"))
-        table.add_row(*cells, Text(_reads(shown, node, names), "dim"))
+    rows = [_cells(shown, node, shapes) for node in nodes]
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    for column in zip(*rows, strict=True):
+        table.add_column(overflow="fold", min_width=max(min(cell.cell_len, _NARROW) for cell in column))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _reads(shown: Picture, node: Drawn, names: Mapping[str, str]) -> str:
+def _cells(shown: Picture, node: Drawn, shapes: bool) -> list[Text]:
+    name = f"{node.name} ×{node.count}" if node.count > 1 else node.name
+    title = f"{MARKS.get(node.kind, '·')} {printable(name)}"
+    cells = [Text(title, _STYLES.get(node.kind, "")), Text(printable(node.text))]
+    if shapes:
+        cells.append(Text(printable(f"{node.type} {node.support}".strip()), "dim"))
+    return [*cells, Text(_reads(shown, node), "dim")]
+
+
+def _reads(shown: Picture, node: Drawn) -> str:
     """``← mu, tau``; of a value of the step before ``x before``."""
+    names = {other.id: other.name for other in shown.nodes}
     read = [names[e.tail] + " before" * e.temporal for e in shown.edges if e.head == node.id]
     return f"← {', '.join(map(printable, read))}" if read else ""
 

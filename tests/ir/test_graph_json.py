@@ -297,5 +297,6 @@ def test_a_new_op_is_shown():
         "text": "tomorrow 1.5",
         "type": {"dtype": "float32", "shape": [], "axes": [], "support": None},
         "loc": None,
+        "owner": None,
     }
     assert graph["outputs"] == [{"role": "result", "name": "r", "node": "%0"}]
