@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import networkx as nx
 
+from plait.ir.drawing.characters import short
 from plait.ir.drawing.site_graph import Frame
 
 
@@ -83,10 +84,10 @@ def _label(together: Sequence[Frame]) -> str:
 
 
 def _size(frame: Frame) -> str:
-    plate = frame.plate
+    plate, name = frame.plate, short(frame.plate.name)
     if frame.scan:
-        return f"{plate.name} {plate.size} steps"
-    return f"{plate.name} {plate.size}" + (f" of {plate.full_size}" if plate.full_size is not None else "")
+        return f"{name} {plate.size} steps"
+    return f"{name} {plate.size}" + (f" of {plate.full_size}" if plate.full_size is not None else "")
 
 
 def _kind(together: Sequence[Frame]) -> str:

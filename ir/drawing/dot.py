@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from plait.ir.drawing.characters import printable
 from plait.ir.drawing.picture import Drawn, Picture
 from plait.ir.drawing.words import lines_of, tooltip
 
@@ -39,23 +40,37 @@ def to_dot(shown: Picture, *, shapes: bool = False) -> str:
         shown: the picture.
         shapes: whether nodes say dtype, shape and support.
     """
+    ids = _ids(shown)
     lines = [
         "digraph model {",
         f'  graph [fontname="{FONT}", bgcolor=white, rankdir=TB, nodesep=0.3, ranksep=0.4, compound=true];',
         f'  node [fontname="{FONT}", fontsize=13, margin="0.12,0.06", height=0.4];',
         '  edge [color="#606060", arrowsize=0.7];',
-        *_boxes(shown, None, "  ", shapes),
+        *_boxes(shown, None, "  ", ids, shapes),
     ]
     for edge in shown.edges:
         style = " [style=dashed, constraint=false]" if edge.temporal else ""
-        lines.append(f"  {quoted(edge.tail)} -> {quoted(edge.head)}{style};")
+        lines.append(f"  {quoted(ids[edge.tail])} -> {quoted(ids[edge.head])}{style};")
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _boxes(shown: Picture, within: str | None, indent: str, shapes: bool) -> Iterator[str]:
+def _ids(shown: Picture) -> dict[str, str]:
+    """How nodes are called: like in the picture, without characters that XML, which has these names, can't hold."""
+    ids: dict[str, str] = {}
+    taken: set[str] = set()
+    for node in shown.nodes:
+        name = printable(node.id)
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        ids[node.id] = name
+    return ids
+
+
+def _boxes(shown: Picture, within: str | None, indent: str, ids: Mapping[str, str], shapes: bool) -> Iterator[str]:
     for node in shown.nodes:
         if node.box == within:
-            yield f"{indent}{_node(node, shapes)}"
+            yield f"{indent}{quoted(ids[node.id])} [{_looks(node, shapes)}];"
     for box in shown.boxes:
         if box.within == within:
             style = "rounded,dashed" if box.kind == "scan" else "rounded"
@@ -64,20 +79,19 @@ def _boxes(shown: Picture, within: str | None, indent: str, shapes: bool) -> Ite
                 f'{indent}  label={quoted(box.label)}; style="{style}"; color="#808080"; fontcolor="#505050"; '
                 "fontsize=12; labeljust=r; labelloc=b;"
             )
-            yield from _boxes(shown, box.id, indent + "  ", shapes)
+            yield from _boxes(shown, box.id, indent + "  ", ids, shapes)
             yield f"{indent}}}"
 
 
-def _node(node: Drawn, shapes: bool) -> str:
+def _looks(node: Drawn, shapes: bool) -> str:
     label = "\n".join(lines_of(node, shapes))
     attributes = {"label": label, "class": node.kind, "tooltip": tooltip(node), **STYLES.get(node.kind, CODE)}
-    shown = ", ".join(f"{name}={quoted(value)}" for name, value in attributes.items())
-    return f"{quoted(node.id)} [{shown}];"
+    return ", ".join(f"{name}={quoted(value)}" for name, value in attributes.items())
 
 
 def quoted(text: str) -> str:
-    """A string of DOT that is read as this text, by Graphviz's rules for labels, too."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """A string of DOT that Graphviz writes as this text; it would read backslashes and entities of HTML."""
+    escaped = text.replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from plait.ir.drawing.characters import printable
 from plait.ir.drawing.picture import Drawn, Picture
-from plait.ir.drawing.words import lines_of, printable
+from plait.ir.drawing.words import lines_of
 
 # The brackets that make a shape, by kind; the others are boxes.
 _SHAPES: Mapping[str, tuple[str, str]] = {

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import networkx as nx
 
 from plait.ir.drawing.boxes import Box, boxes
+from plait.ir.drawing.characters import cut
 from plait.ir.drawing.site_graph import SITES, Json, Shown, flow, name_of
 from plait.ir.types import Loc, type_text
 
 DETAILS = ("sites", "code", "equations")
-_LONGEST = 60  # characters of a line in a node
 
 # Nodes of the densities that have a name of their own, by the role of the output; the sum of all comes last.
 _TERMS = {
@@ -240,7 +240,7 @@ class _Reader:
         whose, members = site.get("name") or node.get("owner"), site.get("members") or {"names": "1"}
         support = node["type"].get("support") or (self.supports.get(name) if site else None) or ""
         loc = None if node["loc"] is None else Loc(**node["loc"])
-        return Drawn(key, kind, name, _cut(text), _type(node, kind), support, whose, loc, box, len(members["names"]))
+        return Drawn(key, kind, name, cut(text), _type(node, kind), support, whose, loc, box, len(members["names"]))
 
     def _says(self, key: str, node: Json) -> tuple[str, str, str]:
         """Kind, name and text; nodes without a name have their id, which inside of bodies says where they are."""
@@ -248,7 +248,7 @@ class _Reader:
         if node["id"] in self.terms:
             return *self.terms[node["id"]], node.get("distribution") or node.get("formula") or ""
         if kind == "code" and self.detail == "code":
-            return kind, _cut(node.get("words", key)), ""
+            return kind, cut(node.get("words", key)), ""
         if kind == "kernel" and self.detail == "code":
             return kind, f"{node['formula']} of {node['of']}", ""
         if kind == "param" and node["site"]["path"]:
@@ -292,10 +292,6 @@ def _arrays(data: Json) -> dict[str, int]:
         for body in node.get("bodies", ()):
             counts |= _arrays(body)
     return counts
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 __all__ = ["DETAILS", "Drawn", "Edge", "Picture", "picture"]

@@ -11,8 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from plait.ir.drawing.characters import short
 from plait.ir.drawing.picture import Drawn, Picture
-from plait.ir.drawing.words import printable
 
 MARKS: Mapping[str, str] = {
     "latent": "○", "observed": "●", "deterministic": "◌", "factor": "■", "param": "◇", "module": "▣", "data": "□",
@@ -21,8 +21,6 @@ MARKS: Mapping[str, str] = {
 _STYLES = {
     "latent": "bold", "value": "bold", "observed": "cyan", "data": "dim", "factor": "magenta", "param": "magenta",
 }  # fmt: skip
-
-_NARROW = 14  # characters of a column that are not broken
 
 
 def to_terminal(shown: Picture, *, shapes: bool = False) -> Group:
@@ -63,7 +61,7 @@ def _boxes(shown: Picture, within: str | None, shapes: bool) -> Iterator[Any]:
             rows = []
             drawn.add(inner)
             (box,) = (b for b in shown.boxes if b.id == inner)
-            title = Text(printable(box.label), "dim")
+            title = Text(box.label, "dim")
             content = Group(*_boxes(shown, inner, shapes))
             yield Panel(content, title=title, title_align="right", box=ROUNDED, border_style="dim", expand=False)
     if rows:
@@ -83,29 +81,29 @@ def _child(shown: Picture, box: str | None, within: str | None) -> str | None:
 
 
 def _lines(shown: Picture, nodes: list[Drawn], shapes: bool) -> Table:
-    rows = [_cells(shown, node, shapes) for node in nodes]
-    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    for column in zip(*rows, strict=True):
-        table.add_column(overflow="fold", min_width=max(min(cell.cell_len, _NARROW) for cell in column))
-    for row in rows:
+    columns = zip(*(_cells(shown, node, shapes) for node in nodes), strict=True)
+    filled = [column for column in columns if any(column)]  # rich breaks the others where one is empty
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in filled:
+        table.add_column(overflow="fold")
+    for row in zip(*filled, strict=True):
         table.add_row(*row)
     return table
 
 
 def _cells(shown: Picture, node: Drawn, shapes: bool) -> list[Text]:
-    name = f"{node.name} ×{node.count}" if node.count > 1 else node.name
-    title = f"{MARKS.get(node.kind, '·')} {printable(name)}"
-    cells = [Text(title, _STYLES.get(node.kind, "")), Text(printable(node.text))]
+    title = f"{MARKS.get(node.kind, '·')} {short(node.name)}" + f" ×{node.count}" * (node.count > 1)
+    cells = [Text(title, _STYLES.get(node.kind, "")), Text(short(node.text))]
     if shapes:
-        cells.append(Text(printable(f"{node.type} {node.support}".strip()), "dim"))
+        cells.append(Text(short(f"{node.type} {node.support}".strip()), "dim"))
     return [*cells, Text(_reads(shown, node), "dim")]
 
 
 def _reads(shown: Picture, node: Drawn) -> str:
     """``← mu, tau``; of a value of the step before ``x before``."""
     names = {other.id: other.name for other in shown.nodes}
-    read = [names[e.tail] + " before" * e.temporal for e in shown.edges if e.head == node.id]
-    return f"← {', '.join(map(printable, read))}" if read else ""
+    read = [short(names[e.tail]) + " before" * e.temporal for e in shown.edges if e.head == node.id]
+    return f"← {', '.join(read)}" if read else ""
 
 
 def _legend(shown: Picture) -> Text:
