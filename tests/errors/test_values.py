@@ -8,8 +8,6 @@ import numpyro.distributions as dist
 
 import plait
 from plait import ModelError, ValueNamesError
-from plait.ir.dependence import SiteGraph
-from plait.ir.dot import site_graph
 from plait.ir.errors import SiteTypeError
 from tests.errors import Table
 
@@ -185,7 +183,7 @@ def draws_of_an_improper_prior():
 
 @table.call(ValueNamesError, says=("'sgima'", "did you mean 'sigma'?"))
 def misspelt_site_of_the_site_graph():
-    SiteGraph(site_graph(compiled().graph)).is_d_separated("beta", "alpha", given=["sgima"])
+    compiled().site_graph.is_d_separated("beta", "alpha", given=["sgima"])
 
 
 @table.call(ModelError, says=("diff", "function"))
