@@ -57,6 +57,7 @@ install_chromium() {
 # build_page: the explorer's page from its sources, which has to be the one that is committed; and what its tests need.
 build_page() {
     heading "Explorer: npm ci, types, build"
+    command -v npm >/dev/null || die "npm is not on PATH: the explorer's page is built with node 20 or newer"
     (cd explorer && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check && npm run --silent build)
     git diff --exit-code --stat -- runtime/explore/page.html || die "runtime/explore/page.html is not what explorer/ builds"
 }
