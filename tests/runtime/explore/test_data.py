@@ -286,3 +286,14 @@ def test_strange_names_are_found_in_compiled_code(name):
         data = data_of(plait.compile(model, np.float64(2.0)))
     for stage in data["stages"][-2:]:
         assert {name, "y"} <= {line["site"] for line in stage["lines"]}
+
+
+def test_a_plate_whose_elements_are_coupled_is_not_named():
+    def smooth():
+        with plait.plate("n", 5):
+            x = plait.sample("x", N(0, 1))
+        plait.factor("smooth", -((x[1:] - x[:-1]) ** 2).sum())
+
+    with jax.enable_x64(True):
+        data = data_of(plait.compile(smooth))
+    assert data["coupling"] == [{"a": "x", "b": "x", "how": "sparse", "along": None}]
