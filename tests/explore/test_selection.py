@@ -72,6 +72,22 @@ def test_a_line_of_the_compiled_program_is_found_in_20_000(show: Show) -> None:
     assert shown.nodes() == ["obs"]
 
 
+def test_the_lines_of_the_selection_are_walked_through(show: Show) -> None:
+    model = eight_schools()
+    for i in (3, 4, 9000):
+        model["stages"][-1]["lines"][i] |= {"site": "obs"}
+    shown = show(model)
+    shown.node("obs")
+    shown.panel("text")
+    shown.click("#panel [role=radio]:has-text('optimized HLO')")
+    assert "4 selected" in shown.text("#panel .bar")
+    seen = []
+    for _ in range(3):
+        shown.click("[aria-label^='Next lines']")
+        seen.append(shown.equations()[0].split()[0])
+    assert seen == ["%fusion.9000", "%fusion.15000", "%fusion.3"]
+
+
 def test_a_site_of_the_selection_leads_to_its_neighbours(show: Show) -> None:
     shown = show(eight_schools())
     shown.node("theta")

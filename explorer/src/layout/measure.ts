@@ -7,7 +7,7 @@ export const LINE = 15;
 const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif';
 const FONTS = { name: `600 13px ${SANS}`, text: `12px ${SANS}`, label: `12px ${SANS}` };
 /** Longer texts are cut in the picture, and whole in the tooltip and in the details. */
-const LONGEST = 40;
+const LONGEST = 34;
 
 const canvas = document.createElement("canvas").getContext("2d")!;
 

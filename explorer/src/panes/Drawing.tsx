@@ -1,7 +1,7 @@
 /** The drawing: boxes, edges, nodes; it zooms and pans, and the arrows walk over the nodes. */
 
 import { select } from "d3-selection";
-import { zoom, zoomIdentity, type ZoomBehavior } from "d3-zoom";
+import { zoom, zoomIdentity, zoomTransform, type ZoomBehavior } from "d3-zoom";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { separated } from "../dseparation";
 import { type Explorer, useExplorer } from "../explorer";
@@ -16,6 +16,7 @@ import { Outline } from "./Outline";
 const FAR = 0.6;
 const CLOSEST = 4;
 const STEP = 1.3;
+const READABLE = 0.85;
 
 export function Drawing({ ready }: { ready: Ready }) {
   const explorer = useExplorer();
@@ -25,8 +26,13 @@ export function Drawing({ ready }: { ready: Ready }) {
   const view = useZoom(svg, ready, state);
   const marks = useMarks(explorer);
   const selected = useMemo(() => shown.nodes.map((node) => isSelected(node, state)), [shown, state.sites, state.node, state.line]);
-  const first = selected.indexOf(true);
+  const first = useMemo(() => {
+    const sites = new Set(state.sites);
+    const itself = shown.nodes.findIndex((node) => shows(node, sites));
+    return itself < 0 ? selected.indexOf(true) : itself;
+  }, [shown, selected]);
   const [focus, setFocus] = useState(0);
+  useEffect(() => view.near(first < 0 ? null : laid.nodes[first]!), [laid]);
   useEffect(() => {
     if (first < 0) return;
     setFocus(first);
@@ -220,11 +226,17 @@ function useZoom(svg: { current: SVGSVGElement | null }, ready: Ready, { fitted,
   /** Moves a node into sight where it is not. */
   const show = ({ x, y }: { x: number; y: number }, size: { width: number; height: number }) => {
     const { width, height } = svg.current!.getBoundingClientRect();
-    const held = (svg.current as unknown as { __zoom: typeof zoomIdentity }).__zoom;
+    const held = zoomTransform(svg.current!);
     const [left, top] = held.apply([x, y]);
     const [w, h] = [(size.width / 2) * held.k, (size.height / 2) * held.k];
     if (left - w >= 0 && left + w <= width && top - h >= 0 && top + h <= height) return;
     select(svg.current!).call(behaviour.current!.translateTo, x, y);
   };
-  return { show };
+  /** Of a new layout that is too large to be read as a whole: close to a node. */
+  const near = (at: { x: number; y: number } | null) => {
+    if (at === null || zoomTransform(svg.current!).k >= FAR) return;
+    select(svg.current!).call(behaviour.current!.scaleTo, READABLE).call(behaviour.current!.translateTo, at.x, at.y);
+    byHand.current = true;
+  };
+  return { show, near };
 }

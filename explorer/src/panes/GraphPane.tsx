@@ -54,7 +54,7 @@ function Graph() {
         </div>
         <span class="grow" />
         <button class="toggle" aria-pressed={state.blanket} title="Outline the Markov blanket of the selected site (b)"
-          onClick={() => act({ do: "toggle", what: "blanket" })}>Markov blanket</button>
+          onClick={() => act({ do: "toggle", what: "blanket" })}>Blanket</button>
         <button class="toggle" aria-pressed={state.alone} title="The graph alone, in the whole window (w)" onClick={() => act({ do: "toggle", what: "alone" })}>Wide</button>
         <button title="Farther (−)" aria-label="Farther" onClick={() => act({ do: "zoom", by: -1 })}>−</button>
         <button title="Closer (+)" aria-label="Closer" onClick={() => act({ do: "zoom", by: 1 })}>+</button>

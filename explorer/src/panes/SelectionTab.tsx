@@ -98,14 +98,14 @@ function OneSite({ site, node }: { site: Site; node: PNode | null }) {
         <dt>Children</dt><dd><SiteLinks names={site.children} /></dd>
         <dt>Markov blanket</dt><dd><SiteLinks names={site.blanket} /></dd>
         {site.members.length > 0 && <><dt>Stands for</dt><dd>{members(site.members)}</dd></>}
-        {held !== undefined && <><dt>At {point!.name}</dt><dd class={isBad(held) ? "bad" : ""}>{value(held)}</dd></>}
+        {held !== undefined && <><dt>Value</dt><dd><span class={isBad(held) ? "bad" : ""}>{value(held)}</span> <small class="muted">at {point!.name}</small></dd></>}
       </dl>
-      {node !== null && node.name !== site.name && <OneNode node={node} />}
+      {node !== null && node.kind !== site.kind && <OneNode node={node} />}
       {terms.length > 0 && <h2>{terms.length === 1 ? "Its term" : "Its terms"}</h2>}
       {terms.map((term) => (
         <div class="card" key={term.name}>
           {point !== undefined && Object.hasOwn(point.terms, term.name) && (
-            <p class={isBad(point.terms[term.name]) ? "bad" : ""}>{number(point.terms[term.name])} nats at {point.name}</p>
+            <p><b class={isBad(point.terms[term.name]) ? "bad" : ""}>{number(point.terms[term.name])}</b> nats <small class="muted">at {point.name}</small></p>
           )}
           <Term term={term} />
         </div>

@@ -25,6 +25,8 @@ interface Props {
   selected: readonly number[];
   /** The line to begin with, where nothing is selected. */
   start?: number;
+  /** A line to bring into sight, again with each new object. */
+  reveal?: { line: number } | null;
   onChoose: (line: number) => void;
 }
 
@@ -50,6 +52,10 @@ export function LongText(props: Props) {
   useEffect(() => {
     if (selected.length > 0 && !selected.some((line) => inSight(box.current!, line))) bringIntoSight(box.current!, selected[0]!);
   }, [selected]);
+
+  useEffect(() => {
+    if (props.reveal) bringIntoSight(box.current!, props.reveal.line);
+  }, [props.reveal]);
 
   const all = count <= WHOLE;
   const first = all ? 0 : Math.max(0, Math.floor(view.top / ROW) - BEYOND);
