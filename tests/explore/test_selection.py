@@ -65,7 +65,7 @@ def test_a_line_of_the_compiled_program_is_found_in_20_000(show: Show) -> None:
     shown = show(eight_schools())
     shown.node("obs")
     shown.panel("text")
-    shown.tab.click("text=optimized HLO >> nth=-1")
+    shown.click("#panel [role=radio]:has-text('optimized HLO')")
     assert shown.equations() == ["%fusion.15000 = f64[8] fusion(%p0)"]
     assert shown.tab.locator("#panel .row").count() < 300
     shown.tab.locator("#panel .row.selected").click()

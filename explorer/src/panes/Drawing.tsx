@@ -108,10 +108,12 @@ export function Drawing({ ready }: { ready: Ready }) {
 function Words({ node }: { node: DNode }) {
   const lines = linesOf(node);
   const top = -((lines.length - 1) * LINE) / 2;
+  // What plait numbers is not what the user named.
+  const name = `name ${lines.length > 1 ? "above" : ""} ${/^[%#]\d/.test(node.name) ? "numbered" : ""}`;
   return (
     <>
       {lines.map((line, i) => (
-        <text class={i === 0 && node.name !== "" ? (lines.length > 1 ? "name above" : "name") : "text"} y={top + i * LINE} dy="0.33em">{line}</text>
+        <text class={i === 0 && node.name !== "" ? name : "text"} y={top + i * LINE} dy="0.33em">{line}</text>
       ))}
     </>
   );
