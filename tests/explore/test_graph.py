@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.explore.conftest import Show
-from tests.explore.pages import chain, crossed, eight_schools
+from tests.explore.pages import chain, crossed, eight_schools, graph
 
 
 def test_every_node_edge_and_plate_is_drawn(show: Show) -> None:
@@ -50,6 +50,21 @@ def test_a_stage_that_changed_nothing_shows_the_one_before(show: Show) -> None:
     assert shown.attributes(".node[data-node]", "data-node") == before
     shown.panel("text")
     assert shown.tab.locator("#panel .row").count() == 9
+
+
+def test_what_is_new_is_marked_at_the_stage_that_made_it_alone(show: Show) -> None:
+    model = eight_schools()
+    model["stages"].insert(3, graph("share_exps", "Computes each exponential once.", changed=False))
+    shown = show(model)
+    shown.press("]", "]")
+    assert shown.tab.locator(".node.new").count() == 1
+    shown.press("]")
+    assert shown.attributes(".kind-log_prob.node[data-node]", "data-node") == ["obs"]
+    assert shown.tab.locator(".node.new").count() == 0
+    shown.panel("text")
+    assert shown.tab.locator("#panel .row").count() == 9
+    assert shown.tab.locator("#panel .row.new").count() == 0
+    assert shown.tab.locator(".removed").count() == 0
 
 
 def test_a_compiled_program_is_text_in_the_middle(show: Show) -> None:
