@@ -55,11 +55,14 @@ def to_dot(shown: Picture, *, shapes: bool = False) -> str:
 
 
 def _ids(shown: Picture) -> dict[str, str]:
-    """How nodes are called: like in the picture, without characters that XML, which has these names, can't hold."""
+    """How nodes are called: like in the picture, without characters that XML, where these names end up, can't hold.
+
+    Graphviz keeps names that begin with % to itself.
+    """
     ids: dict[str, str] = {}
     taken: set[str] = set()
     for node in shown.nodes:
-        name = printable(node.id)
+        name = "_" * node.id.startswith("%") + printable(node.id)
         while name in taken:
             name += "'"
         taken.add(name)
