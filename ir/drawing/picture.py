@@ -97,7 +97,7 @@ def picture(data: Json, detail: str = "sites", supports: Mapping[str, str | None
         supports: of latents and params in words, by name, as far as they are known.
     """
     terms = _terms(data)
-    drawn = flow(data, _SHOWS[detail](data, terms))
+    drawn = flow(data, _SHOWS[detail](data, terms), initial=detail == "equations")
     if detail != "equations" and terms:
         drawn = _read_by_density(drawn, data)
     around = {key: shown.frames for key, shown in drawn.nodes(data="shown")}

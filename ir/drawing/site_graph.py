@@ -91,17 +91,18 @@ def _is_weighted(node: Json) -> bool:
     return node["kind"] == "latent" and (site["mask"] or site["scale"] or ".mask(" in node["text"]) not in (None, False)
 
 
-def flow(data: Json, shows: Callable[[Json], bool]) -> nx.DiGraph:
+def flow(data: Json, shows: Callable[[Json], bool], *, initial: bool = False) -> nx.DiGraph:
     """The shown values and which of them reads which, through whatever is not shown and through bodies of loops.
 
     Args:
         data: the JSON form of a graph.
         shows: whether a node is shown. Data that nobody shown reads are left out.
+        initial: whether params read what makes their initial values, which is no part of the model.
 
     Returns:
         A `networkx.DiGraph`; each node carries its `Shown` as ``shown``, and edges may be ``temporal``.
     """
-    walk = _Walk(shows)
+    walk = _Walk(shows, initial)
     walk.graph(data, {}, (), "")
     drawn = walk.drawn
     idle = [key for key, shown in drawn.nodes(data="shown") if shown.node["kind"] == "data" and not drawn.succ[key]]
@@ -127,10 +128,12 @@ class _Walk:
 
     Attributes:
         shows: whether a node is shown.
+        initial: whether params read what makes their initial values.
         drawn: what has been found.
     """
 
     shows: Callable[[Json], bool]
+    initial: bool
     drawn: nx.DiGraph = field(default_factory=nx.DiGraph)
 
     def graph(
@@ -169,6 +172,8 @@ class _Walk:
 
     def _reads(self, node: Json, sources: Mapping[str, Keys]) -> Sequence[str]:
         """The arguments that a value depends on; that data are an observed value goes without saying."""
+        if node["kind"] == "param" and not self.initial:
+            return ()
         args: Sequence[str] = node["args"]
         obs = node["site"].get("obs") if "site" in node else None
         if obs is None or any(self.drawn.nodes[key]["shown"].node["kind"] != "data" for key in sources[obs]):

@@ -206,7 +206,9 @@ def test_a_plate_that_is_entered_again_at_another_axis_is_the_same():
         with plait.plate("i", 2, dim=-2), plait.plate("j", 3, dim=-1):
             plait.sample("y", N(a[:, None]), obs=0.0)
 
-    assert around(picture(model)) == {"a": ["i 2"], "y": ["i 2", "j 3"]}
+    shown = picture(model)
+    assert around(shown) == {"a": ["i 2"], "y": ["i 2", "j 3"]}
+    assert len(shown.boxes) == 2
 
 
 def test_a_subsampled_plate_says_of_how_many():
@@ -362,6 +364,16 @@ def test_what_initializes_params_is_no_part_of_the_model():
     shown = plait.compile(model.bind(plait), **model.args(np.float32)).draw(detail="code").picture
     assert len(names(shown)) == 1
     assert not [e for e in shown.edges if e.head == "net$params"]
+
+    def from_data(x):
+        p = plait.param("p", jnp.exp(x) + 1.0)
+        plait.sample("y", N(p), obs=0.0)
+
+    compiled = plait.compile(from_data, number(1.0))
+    for detail in ("sites", "code"):
+        shown = compiled.draw(detail=detail).picture
+        assert ([node.id for node in shown.nodes], edges(shown)) == (["p", "y"], {("p", "y")})
+    assert len(compiled.draw(detail="equations").picture.nodes) > 4
 
 
 def test_every_equation_is_every_node():
