@@ -9,18 +9,39 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# No sandbox, since tests often run as root in a container; the rest keeps Chromium itself off the network.
+OPTIONS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium() -> str:
+    """The path of the system's Chromium; a test without one fails, and says how to get it."""
+    named = os.environ.get("PLAIT_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None or not Path(found).exists():
+        missing = f"PLAIT_CHROMIUM={named} is not there" if named else "Chromium is not installed"
+        pytest.fail(f"{missing}: apt install chromium (Debian), or name one with PLAIT_CHROMIUM=/path/to/chromium")
+    return found
+
+
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium, of ``PLAIT_CHROMIUM`` or the path; a test that needs it fails where there is none."""
-    program = os.environ.get("PLAIT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.fail("these tests need Chromium (Debian: apt install chromium), or PLAIT_CHROMIUM with its path")
+    """One browser for all tests of a process: starting it takes longer than most of them."""
+    path = chromium()
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, headless=True, args=list(OPTIONS))
+        yield launched
+        launched.close()
 
 
 @pytest.fixture

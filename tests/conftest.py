@@ -4,6 +4,10 @@ import os
 import sys
 from importlib.metadata import version
 
+from tests.browser import browser, mermaid, page
+
+__all__ = ["browser", "mermaid", "page"]
+
 # Nearly all of the suite's time is XLA compiling small kernels once. LLVM need not polish them, and the old emitters
 # compile them in two thirds of the time of the new ones. XLA ends the process at a flag that it does not know.
 QUICK = ["--xla_backend_optimization_level=0"]

@@ -114,7 +114,7 @@ def test_a_file_is_replaced_in_one_step(saved, tmp_path):
 
 def test_a_folder_that_is_not_there(saved, tmp_path):
     path = tmp_path / "nowhere" / "m.svg"
-    assert error_of(saved, "-o", path) == f"can't write {path}: No such file or directory"
+    assert error_of(saved, "-o", path) == f"can't write {path}: there is no folder {path.parent}"
     folder = tmp_path / "m.svg"
     folder.mkdir()
     assert error_of(saved, "-o", folder) == f"can't write {folder}: Is a directory"

@@ -1,48 +1,13 @@
-"""A Chromium for the tests of the explorer's page, and what they read off the page."""
+"""What the tests of the explorer's page read off it."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Dialog, Page, sync_playwright
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# No sandbox, since tests often run as root in a container; the rest keeps Chromium itself off the network.
-OPTIONS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-def chromium() -> str:
-    """The path of the system's Chromium; a test without one fails, and says how to get it."""
-    named = os.environ.get("PLAIT_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None or not Path(found).exists():
-        missing = f"PLAIT_CHROMIUM={named} is not there" if named else "Chromium is not installed"
-        pytest.fail(f"{missing}: apt install chromium (Debian), or name one with PLAIT_CHROMIUM=/path/to/chromium")
-    return found
-
-
-@contextmanager
-def launched() -> Iterator[Browser]:
-    """One browser, without a window."""
-    path = chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=list(OPTIONS))
-        yield browser
-        browser.close()
+from playwright.sync_api import Dialog, Page
 
 
 class Shown:

@@ -1,4 +1,4 @@
-"""One browser and one tab for all tests of the page: starting them takes longer than most tests."""
+"""One tab for all tests of the page."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from plait.runtime.explore.page import page
-from tests.explore.browser import Shown, launched
+from tests.explore.browser import Shown
 
 Show = Callable[..., Shown]
 
 
 @pytest.fixture(scope="session")
-def tab() -> Iterator[Page]:
-    with launched() as browser:
-        tab = browser.new_page()
-        tab.set_default_timeout(10_000)
-        yield tab
+def tab(browser: Browser) -> Iterator[Page]:
+    tab = browser.new_page()
+    tab.set_default_timeout(10_000)
+    yield tab
+    tab.close()
 
 
 @pytest.fixture
