@@ -17,7 +17,7 @@ STYLES: Mapping[str, Mapping[str, str]] = {
     "deterministic": {"shape": "ellipse", "style": "dashed"},
     "factor": {"shape": "box", "style": "filled", "fillcolor": "#4a4a4a", "fontcolor": "white"},
     "param": {"shape": "hexagon", "margin": "0.02"},
-    "module": {"shape": "component"},
+    "module": {"shape": "component", "margin": "0.25,0.08"},
     "data": {"shape": "box", "style": "rounded", "color": "#8a8a8a", "fontcolor": "#5a5a5a"},
     "value": {"shape": "ellipse", "style": "filled", "fillcolor": "white"},
     "log_prob": {"shape": "box", "style": "filled", "fillcolor": "#e4ecf7", "color": "#3b6ea8"},
@@ -30,6 +30,7 @@ STYLES: Mapping[str, Mapping[str, str]] = {
 }
 CODE = {
     "shape": "box", "style": "rounded", "color": "#b0b0b0", "fontcolor": "#404040", "fontsize": "11", "height": "0.3",
+    "margin": "0.18,0.06",
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from plait.ir import files
 from plait.ir.errors import ArtifactError
 from plait.runtime.artifact import container
 from plait.runtime.artifact.container import MEMBERS, read, write
@@ -80,7 +81,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(file, monkeypat
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(container.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write(file, CONTENT | {"arrays": b"new"})
     assert file.read_bytes() == before
