@@ -117,5 +117,5 @@ def test_a_folder_that_is_not_there(saved, tmp_path):
     assert error_of(saved, "-o", path) == f"can't write {path}: there is no folder {path.parent}"
     folder = tmp_path / "m.svg"
     folder.mkdir()
-    assert error_of(saved, "-o", folder) == f"can't write {folder}: Is a directory"
+    assert error_of(saved, "-o", folder) == f"can't write {folder}: it is a folder"
     assert [p.name for p in tmp_path.iterdir()] == ["m.svg"]
