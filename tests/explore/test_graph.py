@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.explore.conftest import Show
-from tests.explore.pages import chain, crossed, eight_schools, graph
+from tests.explore.pages import chain, crossed, data, edges, eight_schools, graph, link, node, site
 
 
 def test_every_node_edge_and_plate_is_drawn(show: Show) -> None:
@@ -27,6 +27,19 @@ def test_nodes_stand_inside_their_plates_and_do_not_overlap(show: Show) -> None:
         for other, (left, top, right, bottom) in boxes.items():
             x0, y0, x1, y1 = at[name]
             assert (left <= x0 and top <= y0 and x1 <= right and y1 <= bottom) == (other == box)
+
+
+def test_many_roots_of_one_child_stand_in_several_rows(show: Show) -> None:
+    priors = [site(f"prior{i}", "latent") for i in range(14)]
+    sites = link([*priors, site("y", "observed", parents=[p["name"] for p in priors])])
+    drawn = {
+        "nodes": [node(s["name"], s["kind"]) for s in sites],
+        "edges": edges(*(f"prior{i} y" for i in range(14))),
+        "boxes": [],
+    }
+    shown = show(data(sites=sites, stages=[graph("trace", "", pictures={"sites": drawn}, lines=[])]))
+    heights = shown.attributes(".node[data-node^=prior]", "transform")
+    assert len({text.rpartition(",")[2] for text in heights}) == 3
 
 
 def test_stages_change_the_picture_and_mark_what_is_new(show: Show) -> None:

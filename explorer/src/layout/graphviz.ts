@@ -38,6 +38,7 @@ export function toGraphviz(picture: Picture, nodes: readonly (Size & { shape: Sh
     nodes: inside[i]!.map(node),
     subgraphs: nested[i]!.map(cluster),
   });
+  const lengths = staggered(picture);
   const large = picture.nodes.length > LARGE;
   return {
     directed: true,
@@ -54,9 +55,33 @@ export function toGraphviz(picture: Picture, nodes: readonly (Size & { shape: Sh
     edges: picture.edges.flatMap((edge, i) => {
       const [tail, head] = [index.get(edge.from), index.get(edge.to)];
       if (tail === undefined || head === undefined) return [];
-      return [{ tail: `n${tail}`, head: `n${head}`, attributes: { id: i, constraint: !edge.temporal } }];
+      return [{ tail: `n${tail}`, head: `n${head}`, attributes: { id: i, constraint: !edge.temporal, minlen: lengths[i]! } }];
     }),
   };
+}
+
+/** So many parents of one child stand side by side. */
+const ABREAST = 6;
+
+/**
+ * How many ranks each edge spans. Roots that have one child alone would all stand in one rank, too wide to be read;
+ * where there are many, they take turns in several.
+ */
+function staggered({ edges }: Picture): number[] {
+  const leaving = new Map<string, number>();
+  for (const { from } of edges) leaving.set(from, (leaving.get(from) ?? 0) + 1);
+  const below = new Set(edges.map(({ to }) => to));
+  const only = edges.map(({ from }) => !below.has(from) && leaving.get(from) === 1);
+  const entering = new Map<string, number>();
+  edges.forEach(({ to }, i) => only[i] && entering.set(to, (entering.get(to) ?? 0) + 1));
+  const turn = new Map<string, number>();
+  return edges.map(({ to }, i) => {
+    const many = entering.get(to) ?? 0;
+    if (!only[i] || many <= ABREAST) return 1;
+    const at = turn.get(to) ?? 0;
+    turn.set(to, at + 1);
+    return 1 + (at % Math.ceil(many / ABREAST));
+  });
 }
 
 function inches(pixels: number): number {
