@@ -7,7 +7,7 @@ import { readFile, readdir } from "node:fs/promises";
 
 /** What is compiled into @viz-js/viz, as its lib/provenance.json and its README list it. */
 const COMPILED = [
-  { name: "Graphviz", file: "graphviz.txt", license: "EPL-1.0", home: "https://graphviz.org" },
+  { name: "Graphviz", file: "graphviz.txt", license: "EPL-2.0", home: "https://graphviz.org" },
   { name: "Expat", file: "expat.txt", license: "MIT", home: "https://libexpat.github.io" },
   { name: "Emscripten and its C library, musl", file: "emscripten.txt", license: "MIT", home: "https://emscripten.org" },
 ];
