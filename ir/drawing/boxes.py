@@ -87,7 +87,7 @@ def _size(frame: Frame) -> str:
     plate, name = frame.plate, short(frame.plate.name)
     if frame.scan:
         return f"{name} {plate.size:,} steps"
-    return f"{name} {plate.size}" + (f" of {plate.full_size:,}" if plate.full_size is not None else "")
+    return f"{name} {plate.size:,}" + (f" of {plate.full_size:,}" if plate.full_size is not None else "")
 
 
 def _kind(together: Sequence[Frame]) -> str:
