@@ -13,7 +13,11 @@ export function Sparsity({ hessian }: { hessian: Hessian }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [at, setAt] = useState<[number, number] | null>(null);
   const cells = useMemo(() => new Set(nonzeros.map(([row, column]) => row * dim + column)), [nonzeros, dim]);
-  useEffect(() => draw(canvas.current!, hessian, state.sites), [hessian, state.sites, state.dark]);
+  useEffect(() => {
+    // in the next frame: the page wears its colours once all effects have run
+    const frame = requestAnimationFrame(() => draw(canvas.current!, hessian, state.sites));
+    return () => cancelAnimationFrame(frame);
+  }, [hessian, state.sites, state.dark]);
   const under = (event: MouseEvent): [number, number] => {
     const { left, top, width, height } = canvas.current!.getBoundingClientRect();
     const index = (part: number) => Math.min(Math.max(Math.floor(part * dim), 0), dim - 1);
