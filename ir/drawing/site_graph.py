@@ -80,7 +80,7 @@ def site_graph(data: Json) -> nx.DiGraph:
     for key, shown in drawn.nodes(data="shown"):
         plates = tuple(frame.plate for frame in shown.frames)
         drawn.nodes[key]["site"] = DrawnSite(name_of(shown.node), shown.node["kind"], plates, shown.node)
-        drawn.nodes[key]["weighted"] = _is_weighted(shown.node)
+        drawn.nodes[key]["weighted"] = any(map(_is_weighted, (shown.node, *shown.also)))
         del drawn.nodes[key]["shown"]
     return drawn
 

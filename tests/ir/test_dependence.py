@@ -192,6 +192,42 @@ def test_a_weighted_latent_joins_its_parents():
     assert not weighted.is_d_separated("a", "b", given="x")
 
 
+def plainly(a, b):
+    plait.sample("x", dist.Normal(a, jnp.exp(b)))
+
+
+def scaled(a, b):
+    with plait.handlers.scale(scale=2.0):
+        plainly(a, b)
+
+
+def masked(a, b):
+    with plait.handlers.mask(mask=np.array(False)):
+        plainly(a, b)
+
+
+def masked_by_itself(a, b):
+    plait.sample("x", dist.Normal(a, jnp.exp(b)).mask(False))
+
+
+def subsampled(a, b):
+    with (
+        plait.handlers.substitute(data={"rows": np.array([0, 2, 5])}),
+        plait.plate("rows", 10, subsample_size=3),
+    ):
+        plainly(a, b)
+
+
+@pytest.mark.parametrize("draws", [plainly, scaled, masked, masked_by_itself, subsampled])
+def test_what_weighs_a_latent_of_a_model_joins_its_parents(draws):
+    """Its density does not integrate to 1 any more: the integral depends on both."""
+
+    def model():
+        draws(plait.sample("a", dist.Normal(0, 1)), plait.sample("b", dist.Normal(0, 1)))
+
+    assert plait.compile(model).site_graph.is_d_separated("a", "b") == (draws is plainly)
+
+
 def test_sites_in_both_sets():
     graph = of(["a b"], {"c": "latent"})
     assert not graph.is_d_separated("a", "a")
