@@ -106,11 +106,14 @@ class _Run:
 
     def observe(self, op: Observe, args: Sequence[Any]) -> Any:
         obs: Any = op.extra(op.OBS, args)
-        shape = (
-            *rebuild(op.dist, op.leaves(args)).batch_shape,
-            *op.type.shape[op.type.ndim - op.event_ndim :],
-        )
-        self.elements(op, args, jnp.broadcast_to(obs, shape), False)
+        fn = rebuild(op.dist, op.leaves(args))
+        x = jnp.broadcast_to(obs, (*fn.batch_shape, *op.type.shape[op.type.ndim - op.event_ndim :]))
+        self.elements(op, args, x, False)
+        if not _masks_itself(fn) and not _is_real(fn.support):
+            mask = op.extra(op.MASK, args)
+            inside = fn.support(x) if mask is None else fn.support(x) | ~jnp.asarray(mask)
+            # not every log_prob of NumPyro's says so itself: Uniform's is finite everywhere
+            self.report.log_joint = jnp.where(jnp.all(inside), self.report.log_joint, -jnp.inf)
         return obs
 
     def factor(self, op: Factor, args: Sequence[Any]) -> None:
@@ -183,6 +186,20 @@ class _Run:
             self.report.log_joint = self.report.log_joint + term
             self.report.terms[op.name] = self.report.terms.get(op.name, 0.0) + term
         return x
+
+
+def _masks_itself(fn: Any) -> bool:
+    """Whether the user masked the distribution: what it masks may be anything."""
+    while fn is not None and not isinstance(fn, MaskedDistribution):
+        fn = getattr(fn, "base_dist", None)
+    return fn is not None
+
+
+def _is_real(support: Any) -> bool:
+    """Whether every number is allowed; a NaN says so itself in the log_prob."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return any(support is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
 
 
 def _total(terms: Any, counts: Any) -> Any:

@@ -190,7 +190,7 @@ def _constrain(op: Constrain, args: Sequence[Any]) -> Any:
 
 def _in_support(op: InSupport, args: Sequence[Any]) -> Any:
     leaves, mask, _ = _with_mask_and_scale(args[1:], op.masked, False)
-    inside = jnp.asarray(rebuild(op.support, leaves)(args[0]))
+    inside = jnp.asarray(rebuild(op.support, leaves)(jnp.asarray(args[0])))  # numpy would ask a tracer for its value
     return inside if mask is None else inside | ~jnp.asarray(mask)
 
 

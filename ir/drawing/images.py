@@ -27,7 +27,8 @@ def to_svg(dot: str) -> str:
     ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     root = ET.fromstring(laid_out)
     for group in root.iter(f"{_SVG}g"):
-        if "node" in group.get("class", "").split():
+        kinds = group.get("class", "").split()
+        if "node" in kinds and "code" not in kinds:
             _as_title(group)
     return ET.tostring(root, encoding="unicode") + "\n"
 

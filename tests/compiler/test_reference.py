@@ -110,3 +110,40 @@ def test_what_cannot_be_taken_apart_is_said() -> None:
     compiled = plait.compile(model, np.arange(3.0), check=True)
     assert compiled.certificate.whole == ("x",)
     np.testing.assert_allclose(compiled.log_density(jnp.ones(3)), -0.5 * (1 + 0 + 1), rtol=1e-6)
+
+
+def bounded(top):
+    s = plait.sample("s", dist.Gamma(2.0, 2.0))
+    with plait.plate("rows", 2):
+        plait.sample("top", dist.Uniform(0.0, s), obs=top)
+
+
+@pytest.mark.parametrize(("s", "allowed"), [(3.0, True), (1.5, False), (0.5, False)])
+def test_an_observation_outside_a_support_that_latents_move_has_density_0(s, allowed) -> None:
+    """NumPyro's Uniform has the same log_prob inside and outside."""
+    top = np.array([1.0, 2.0])
+    with jax.enable_x64(True):
+        compiled = plait.compile(bounded, top, check=1)
+        report = interpret(compiled.graph, [top], [], {"s": jnp.array(s)}, unconstrained=False)
+        wanted = stats.gamma(2, scale=0.5).logpdf(s) + stats.uniform(0, s).logpdf(top).sum()
+        np.testing.assert_allclose(report.log_joint, wanted, rtol=1e-12)
+        np.testing.assert_allclose(compiled.log_joint({"s": s}), wanted, rtol=1e-12)
+        assert np.isfinite(wanted) == allowed
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_what_is_masked_may_lie_anywhere(own) -> None:
+    top, mask = np.array([1.0, 2.0]), np.array([True, False])
+
+    def model(top):
+        s = plait.sample("s", dist.Gamma(2.0, 2.0))
+        with plait.plate("rows", 2), plait.handlers.mask(mask=True if own else mask):
+            fn = dist.Uniform(0.0, s).expand([2])
+            plait.sample("top", fn.mask(mask) if own else fn, obs=top)
+
+    with jax.enable_x64(True):
+        compiled = plait.compile(model, top)
+        report = interpret(compiled.graph, [top], [], {"s": jnp.array(1.5)}, unconstrained=False)
+        wanted = stats.gamma(2, scale=0.5).logpdf(1.5) + stats.uniform(0, 1.5).logpdf(1.0)
+        np.testing.assert_allclose(report.log_joint, wanted, rtol=1e-12)
+        np.testing.assert_allclose(compiled.log_joint({"s": 1.5}), wanted, rtol=1e-12)

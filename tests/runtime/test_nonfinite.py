@@ -505,3 +505,15 @@ def test_a_sum_that_overflows_though_no_term_does():
 
     report = plait.compile(model).find_nonfinite({"a": 1.0})
     assert (report.site, report.what, report.number) == ("", "log density", np.inf)
+
+
+@pytest.mark.parametrize("obs", [2.0, np.float64(2.0), np.array(2.0)])
+def test_an_observation_that_the_model_closes_over(obs):
+    def model():
+        s = plait.sample("s", dist.Gamma(2.0, 2.0))
+        plait.sample("top", dist.Uniform(0.0, s), obs=obs)
+
+    for at in ({"s": 1.0}, np.array([0.0])):
+        report = found(model, at)
+        assert (report.site, report.number) == ("top", -np.inf)
+        assert "outside" in report.why
