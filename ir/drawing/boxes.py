@@ -70,8 +70,9 @@ def _path(around: Sequence[Frame], extents: Mapping[Frame, set[str]]) -> list[tu
     def outer_first(frame: Frame) -> tuple[int, int]:
         return -len(extents[frame]), around.index(frame)
 
-    groups = [tuple(sorted(group, key=outer_first)) for group in nx.connected_components(crossing)]
-    return sorted(groups, key=lambda group: outer_first(group[0]))
+    # those that cross in the order of the value's axes, as its shape says them
+    groups = [tuple(sorted(group, key=around.index)) for group in nx.connected_components(crossing)]
+    return sorted(groups, key=lambda group: min(map(outer_first, group)))
 
 
 def _at_any_dim(frame: Frame) -> Frame:

@@ -179,7 +179,7 @@ def test_crossed_plates():
         with plait.plate("i", 2, dim=-1), plait.plate("j", 3, dim=-2):
             plait.sample("y", N(a + b), obs=0.0)
 
-    assert around(picture(model)) == {"a": ["i 2"], "a2": ["i 2"], "b": ["j 3"], "y": ["i 2 × j 3"]}
+    assert around(picture(model)) == {"a": ["i 2"], "a2": ["i 2"], "b": ["j 3"], "y": ["j 3 × i 2"]}
 
 
 def test_plates_that_cross_inside_of_another():
