@@ -18,7 +18,7 @@ from plait.ir.errors import ValueNamesError
 from plait.ir.types import PlateFrame
 from tests.models import MODELS, SCAN_MODELS, some
 
-CHECKED = (*some(MODELS), *SCAN_MODELS)
+CHECKED = (*some(some(MODELS)), *some(SCAN_MODELS))
 each_model = pytest.mark.parametrize("model", CHECKED, ids=lambda model: model.name)
 
 

@@ -23,7 +23,7 @@ from plait.ir.hash import structural_hash
 from tests.models import MODELS, SCAN_MODELS, some
 
 ROOT = Path(__file__).resolve().parents[2]
-CHECKED = (*some(MODELS), *SCAN_MODELS)
+CHECKED = (*some(some(MODELS)), *some(SCAN_MODELS))
 each_model = pytest.mark.parametrize("model", CHECKED, ids=lambda model: model.name)
 
 sample, plate, factor, N = plait.sample, plait.plate, plait.factor, dist.Normal

@@ -10,7 +10,7 @@ import plait
 from tests.models import MODELS, SCAN_MODELS, some
 
 
-@pytest.mark.parametrize("model", some([*MODELS, *SCAN_MODELS]), ids=lambda m: m.name)
+@pytest.mark.parametrize("model", some(some([*MODELS, *SCAN_MODELS])), ids=lambda m: m.name)
 def test_every_dependence_of_a_term_is_an_edge(model):
     with jax.enable_x64(True):
         compiled = plait.compile(model.bind(plait), **model.args(np.float64))

@@ -18,7 +18,7 @@ from plait.ir.drawing.terminal import to_text
 from tests.ir.drawing.reading import Dot, Mermaid, Svg
 from tests.models import EMPTY, MODELS, SCAN_MODELS, some
 
-EVERY = [*some([*MODELS, *SCAN_MODELS]), EMPTY]
+EVERY = [*some(some([*MODELS, *SCAN_MODELS])), EMPTY]
 DETAIL = itertools.cycle(DETAILS)
 CASES = [(model, "graph", next(DETAIL)) for model in EVERY] + [
     (model, "density_graph", next(DETAIL)) for model in some(EVERY)

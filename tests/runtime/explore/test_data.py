@@ -43,7 +43,7 @@ def schools():
 # -- every model ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [*some([*MODELS, *SCAN_MODELS]), EMPTY], ids=lambda m: m.name)
+@pytest.mark.parametrize("model", [*some(some([*MODELS, *SCAN_MODELS])), EMPTY], ids=lambda m: m.name)
 def test_every_model(model):
     with jax.enable_x64(True):
         compiled = plait.compile(model.bind(plait), **model.args(np.float64))
