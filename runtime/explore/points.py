@@ -91,7 +91,7 @@ def _first(compiled: CompiledModel, source: Source, at: Any, values: Mapping[str
     except ArtifactError:
         found = None  # a saved model: its terms say which site it is
     if found is not None:
-        where = {"site": found.site or None, "where": found.place, "line": source.line(found.loc)}
+        where = {"site": found.site or None, "where": _at(found.site, found.place), "line": source.line(found.loc)}
         return where | {"sentence": str(found)}
     for site, term in compiled.log_prob_terms(values).items():
         bad = np.argwhere(~np.isfinite(term))
@@ -100,8 +100,13 @@ def _first(compiled: CompiledModel, source: Source, at: Any, values: Mapping[str
             place = ", ".join(f"{axis or ''}[{i}]" for axis, i in zip(axes, bad[0], strict=False))
             value, loc = np.asarray(term)[tuple(bad[0])], compiled._about.lines.get(site)
             said = f"log probability of {site!r}" + (f" at {place}" if place else "") + f" is {value}"
-            return {"site": site, "where": place, "line": source.line(loc), "sentence": said}
+            return {"site": site, "where": _at(site, place), "line": source.line(loc), "sentence": said}
     return {"site": None, "where": "", "line": None, "sentence": "every site's term is finite, and their sum is not"}
+
+
+def _at(site: str, place: str) -> str:
+    """``y at schools[3]``."""
+    return f"{site} at {place}" if place else site
 
 
 __all__ = ["points"]

@@ -161,7 +161,7 @@ def test_the_first_term_that_is_not_finite_with_its_plate(schools):
         point = data_of(compiled, at={"theta": theta})["points"][0]
         tau = data_of(compiled, at={"tau": -1.0})["points"][0]
     assert point["total"] in ("nan", "-inf")
-    assert (point["first"]["site"], point["first"]["where"]) == ("theta", "schools[3]")
+    assert (point["first"]["site"], point["first"]["where"]) == ("theta", "theta at schools[3]")
     assert point["values"]["theta"][3] == "inf"
     assert tau["first"]["site"] == "tau"
     assert "outside" in tau["first"]["sentence"]
