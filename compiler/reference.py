@@ -94,7 +94,8 @@ class _Run:
         special: dict[type[Op], Rule] = {
             Sample: self.sample, Observe: self.observe, Factor: self.factor, Scan: self.scan, Cond: self.cond,
         }  # fmt: skip
-        return evaluate(graph, values, [*sites, *wanted], {**RULES, **special})[len(sites) :]
+        # no scopes: nobody looks at code that runs op by op, and each step of a scan would find them again
+        return evaluate(graph, values, [*sites, *wanted], {**RULES, **special}, sites={})[len(sites) :]
 
     def sample(self, op: Sample, args: Sequence[Any]) -> Any:
         u = self.point[op.name]
