@@ -29,6 +29,7 @@ from numpyro.distributions.transforms import AffineTransform
 from numpyro.distributions.util import lazy_property
 
 from plait.compiler.lower.evaluate import RULES, Rule, evaluate
+from plait.compiler.supports import is_real_constraint
 from plait.ir.graph import Graph, Node, Op, Role
 from plait.ir.ops import Cond, Deterministic, Factor, Input, Observe, Param, Sample, Scan, Site, inputs
 from plait.ir.spec import rebuild
@@ -110,7 +111,7 @@ class _Run:
         fn = rebuild(op.dist, op.leaves(args))
         x = jnp.broadcast_to(obs, (*fn.batch_shape, *op.type.shape[op.type.ndim - op.event_ndim :]))
         self.elements(op, args, x, False)
-        if not _masks_itself(fn) and not _is_real(fn.support):
+        if not _masks_itself(fn) and not is_real_constraint(fn.support):  # a NaN says so itself
             mask = op.extra(op.MASK, args)
             inside = fn.support(x) if mask is None else fn.support(x) | ~jnp.asarray(mask)
             # not every log_prob of NumPyro's says so itself: Uniform's is finite everywhere
@@ -194,13 +195,6 @@ def _masks_itself(fn: Any) -> bool:
     while fn is not None and not isinstance(fn, MaskedDistribution):
         fn = getattr(fn, "base_dist", None)
     return fn is not None
-
-
-def _is_real(support: Any) -> bool:
-    """Whether every number is allowed; a NaN says so itself in the log_prob."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return any(support is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))
 
 
 def _total(terms: Any, counts: Any) -> Any:

@@ -47,7 +47,11 @@ def unconstrained_type(support: Part, leaves: tuple[ArrayType, ...], value: Arra
 
 def is_real(support: Part) -> bool:
     """Whether every number is allowed, so that there is nothing to check or to transform."""
-    constraint = support.value if isinstance(support, Static) else None
+    return is_real_constraint(support.value if isinstance(support, Static) else None)
+
+
+def is_real_constraint(constraint: Any) -> bool:
+    """The same of a constraint of NumPyro's."""
     while isinstance(constraint, constraints.independent):
         constraint = constraint.base_constraint
     return any(constraint is c for c in (constraints.real, constraints.real_vector, constraints.real_matrix))

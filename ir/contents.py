@@ -29,7 +29,7 @@ def digest(pieces: Iterable[str]) -> str:
     """SHA-256 of texts in order, as hexadecimal digits."""
     found = hashlib.sha256()
     for piece in pieces:
-        found.update(piece.encode() + b"\0")
+        found.update(piece.encode(errors="surrogatepass") + b"\0")  # a name need be no text of UTF-8
     return found.hexdigest()
 
 

@@ -44,13 +44,13 @@ def page_data(
     family_of = {member: family for family, members in compiled.families.items() for member in members}
     read = Reader(source, family_of)
     graphs = list(graph_stages(compiled._program.stages, read, operations, about.allowed))
-    report(Progress("compile", 1, 4))
-    code = list(code_stages(compiled.lower(function), function, lines))
     with _without_xla(graphs[-1]["nodes"]):
-        report(Progress("points", 2, 4))
+        report(Progress("points", 1, 4))  # before what may take long: the user's values may be wrong
         at_points = points(compiled, source, at, seed)
-        report(Progress("Hessian", 3, 4))
+        report(Progress("Hessian", 2, 4))
         pattern, no_pattern, coupling = hessian(compiled, seed)
+    report(Progress("compile", 3, 4))
+    code = list(code_stages(compiled.lower(function), function, lines))
     report(Progress("page", 4, 4))
     return {
         "schema": SCHEMA,

@@ -64,10 +64,11 @@ def _source(compiled: CompiledModel, given: str | os.PathLike[str] | None) -> So
     files = Counter(loc.file for loc in compiled._about.lines.values())
     path = files.most_common(1)[0][0] if files else ""
     if given is not None:
-        return Source(path, Path(given).read_text())
+        return Source(path, Path(given).read_text(encoding="utf-8"))
     if not path or not compiled._program.has_source:
         return Source(path, "")
-    return Source(path, "".join(linecache.getlines(path)))
+    linecache.checkcache(path)
+    return Source(path, "".join(linecache.getlines(path)))  # a notebook's cell, too
 
 
 __all__ = ["explore"]

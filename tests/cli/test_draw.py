@@ -5,11 +5,12 @@ import os
 
 import pytest
 
+from plait.ir.drawing.drawing import DETAILS, FORMATS
+from plait.options import Detail, Format
 from tests.cli.conftest import ROOT, run
 from tests.ir.drawing.reading import Dot, Mermaid, Svg
 
 SCHOOLS = ROOT / "examples/eight_schools.py"
-DETAILS = ("sites", "code", "equations")
 NAMES = {"mu", "tau", "raw", "theta", "obs"}
 READERS = {
     "svg": lambda text: {lines[0] for _, _, lines in Svg(text).nodes},
@@ -119,3 +120,9 @@ def test_a_folder_that_is_not_there(saved, tmp_path):
     folder.mkdir()
     assert error_of(saved, "-o", folder) == f"can't write {folder}: it is a folder"
     assert [p.name for p in tmp_path.iterdir()] == ["m.svg"]
+
+
+def test_the_options_offer_what_there_is():
+    """They stand in `plait.options` as well, which a shell imports when somebody presses the tabulator."""
+    assert tuple(Detail) == DETAILS
+    assert tuple(Format) == tuple(FORMATS)

@@ -592,3 +592,12 @@ def test_another_number_is_another_hash_or_no_other_density(model, k):
         np.testing.assert_array_equal(joint_at(a, values), joint_at(b, values))
     else:
         assert found.changed or found.added or found.removed
+
+
+def test_names_that_are_no_text_of_utf_8_are_hashed():
+    def named(name):
+        return lambda: plait.sample(name, dist.Normal(0, 1))
+
+    one, other = (plait.compile(named(name)) for name in ("\ud800", "\ud801"))
+    assert one.graph.semantic_hash() != other.graph.semantic_hash()
+    assert not plait.diff(one, other).same_density
